@@ -9,7 +9,8 @@ letter      meaning                                                 shape
 ``y``       response                                                ``(N,)``
 ``X``       design matrix: a leading column of ones, then ``x``     ``(N, P)``
 ``beta``    coefficients, the intercept first                       ``(P,)``
-``sigma``   standard deviation of the noise (given or unknown)      ``(N,)``, scalar
+``sigma``   standard deviation of the noise, where it is given      ``(N,)``
+``sigma2``  variance of the noise, where it is unknown              scalar
 ``mu``      mean of a population of groups                          scalar
 ``tau``     standard deviation between groups                       scalar
 ``theta``   effect of each group                                    ``(J,)``
