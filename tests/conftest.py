@@ -19,7 +19,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib
 
 import numpy as np
 import pytest
-import sklearn  # noqa: F401  # sets filters and environment at import: here, so that no test is charged with it
+import rich.progress  # noqa: F401  # draws from Python's generator at import: here, so that no test is charged with it
+import sklearn  # noqa: F401  # likewise sets filters and environment variables
 
 HAS_TORCH = find_spec("torch") is not None
 if HAS_TORCH:
