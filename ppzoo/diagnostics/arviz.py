@@ -90,12 +90,13 @@ def build_datatree(
     return tree
 
 
-def scalars(tree: xr.DataTree, group: str = "posterior") -> dict[str, NDArray[np.float64]]:
+def scalars(tree: xr.DataTree, group: str = "posterior", *, kinds: str = "biuf") -> dict[str, NDArray[np.float64]]:
     """Every scalar of a group, labelled by its coordinates: ``theta[A]``, ``W[0, 1]``.
 
     Args:
         tree: As :func:`build_datatree` makes it.
         group: A group whose variables are shaped ``(chain, draw, ...)``.
+        kinds: NumPy's letters of the types to include; ``"f"`` leaves out discrete variables.
 
     Returns:
         Label to draws ``(chain, draw)``, in float64; empty where the group is absent or empty.
@@ -104,6 +105,8 @@ def scalars(tree: xr.DataTree, group: str = "posterior") -> dict[str, NDArray[np
     if group not in tree.children:
         return found
     for name, variable in tree[group].data_vars.items():
+        if variable.dtype.kind not in kinds:
+            continue
         array = variable.transpose("chain", "draw", ...)
         values = np.asarray(array.values, dtype=np.float64)
         events = array.dims[2:]
