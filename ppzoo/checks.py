@@ -31,6 +31,7 @@ __all__ = [
     "check_unit_interval",
     "check_varies",
     "check_vector",
+    "check_widths",
     "nearest",
 ]
 
@@ -103,6 +104,28 @@ def check_real(
     if not (math.isfinite(number) and low and number < below):
         raise OptionError("must be a number in range", argument=argument, got=repr(value), expected=expected)
     return number
+
+
+def check_widths(argument: str, value: object) -> tuple[int, ...]:
+    """``value`` as the widths of hidden layers: a list or tuple of ints >= 1, empty for none.
+
+    Example:
+        >>> check_widths("hidden", [64, 64])
+        (64, 64)
+        >>> check_widths("hidden", 64)
+        Traceback (most recent call last):
+        ppzoo.errors.OptionError: hidden: must be the widths of the layers; got 64; expected a list of ints. ...
+    """
+    if not isinstance(value, list | tuple):
+        remedy = f"Write ({value},) for one hidden layer." if isinstance(value, int) else "Give one int per layer."
+        raise OptionError(
+            "must be the widths of the layers",
+            argument=argument,
+            got=repr(value),
+            expected="a list of ints",
+            remedy=remedy,
+        )
+    return tuple(check_integer(argument, width) for width in value)
 
 
 def check_seed(value: object) -> int:
