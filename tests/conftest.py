@@ -26,6 +26,7 @@ HAS_TORCH = find_spec("torch") is not None
 if HAS_TORCH:
     import pyro
     import torch
+    import torch._dynamo  # the first step of any optimiser imports it, and it sets a filter and an environment variable
     from pyro.poutine import runtime
 
 SHARED_DATA = Path(os.environ.get("PPZOO_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -78,6 +79,15 @@ def global_state() -> dict[str, Any]:
     return _process_state() | ({**_torch_state(), **_pyro_state()} if HAS_TORCH else {})
 
 
+def _difference(before: Any, after: Any) -> str:
+    """Which entries of a list or mapping differ; nothing for the states of generators."""
+    if isinstance(before, dict):
+        return f" ({', '.join(sorted(str(k) for k in before.keys() | after.keys() if before.get(k) != after.get(k)))})"
+    if isinstance(before, list) and isinstance(after, list):
+        return f" ({', '.join(str(x) for x in [*before, *after] if x not in before or x not in after)})"
+    return "" if isinstance(before, (bytes, tuple)) else f" ({before} -> {after})"
+
+
 @pytest.fixture(autouse=True)
 def isolation() -> Iterator[Callable[[], list[str]]]:
     """Fails a test that leaves anything global changed; yields a function that lists what has changed so far."""
@@ -86,7 +96,11 @@ def isolation() -> Iterator[Callable[[], list[str]]]:
     def changed() -> list[str]:
         after = global_state()
         # what did not exist before (CUDA's generator, matplotlib) came into being by a first use: no leak
-        return [name for name, value in before.items() if value is not None and after[name] != value]
+        return [
+            name + _difference(value, after[name])
+            for name, value in before.items()
+            if value is not None and after[name] != value
+        ]
 
     yield changed
     leaks = changed()
