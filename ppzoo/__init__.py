@@ -1,0 +1,96 @@
+"""ppzoo: the probabilistic-programming model zoo on Pyro and PyTorch.
+
+Declare a latent-variable model as plain Pyro, fit it by SVI and by MCMC, and learn whether to believe the answer::
+
+    import ppzoo
+
+    data = ppzoo.load_dataset("eight_schools")
+    model = ppzoo.create_model("eight_schools")
+    svi = ppzoo.fit(model, data, method="svi", seed=0)
+    nuts = ppzoo.fit(model, data, method="nuts", chains=4, seed=0)
+    print(ppzoo.compare({"svi": svi, "nuts": nuts}))
+
+The names below are imported on first use, so that ``import ppzoo`` costs nothing beyond itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppzoo.checking import SiteTable, check
+    from ppzoo.comparison import Comparison, compare
+    from ppzoo.datasets import list_datasets, load_dataset
+    from ppzoo.datasets.record import Dataset
+    from ppzoo.diagnostics.diagnosis import Diagnosis, Finding
+    from ppzoo.errors import (
+        DataError,
+        FitError,
+        ModelError,
+        NotFittedError,
+        OptionError,
+        PPZooError,
+        StorageError,
+    )
+    from ppzoo.fitting import fit
+    from ppzoo.inference.adversarial import Adversarial
+    from ppzoo.inference.em import EM
+    from ppzoo.inference.exact import Exact
+    from ppzoo.inference.mcmc.pyro_nuts import NUTS, PyroNUTS
+    from ppzoo.inference.svi import SVI
+    from ppzoo.result import Fit
+    from ppzoo.saving import load
+    from ppzoo.zoo import Card, create_model, list_models, model_card
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Adversarial": "ppzoo.inference.adversarial",
+    "Card": "ppzoo.zoo",
+    "Comparison": "ppzoo.comparison",
+    "DataError": "ppzoo.errors",
+    "Dataset": "ppzoo.datasets.record",
+    "Diagnosis": "ppzoo.diagnostics.diagnosis",
+    "EM": "ppzoo.inference.em",
+    "Exact": "ppzoo.inference.exact",
+    "Finding": "ppzoo.diagnostics.diagnosis",
+    "Fit": "ppzoo.result",
+    "FitError": "ppzoo.errors",
+    "ModelError": "ppzoo.errors",
+    "NUTS": "ppzoo.inference.mcmc.pyro_nuts",
+    "NotFittedError": "ppzoo.errors",
+    "OptionError": "ppzoo.errors",
+    "PPZooError": "ppzoo.errors",
+    "PyroNUTS": "ppzoo.inference.mcmc.pyro_nuts",
+    "SVI": "ppzoo.inference.svi",
+    "SiteTable": "ppzoo.checking",
+    "StorageError": "ppzoo.errors",
+    "check": "ppzoo.checking",
+    "compare": "ppzoo.comparison",
+    "create_model": "ppzoo.zoo",
+    "fit": "ppzoo.fitting",
+    "list_datasets": "ppzoo.datasets",
+    "list_models": "ppzoo.zoo",
+    "load": "ppzoo.saving",
+    "load_dataset": "ppzoo.datasets",
+    "model_card": "ppzoo.zoo",
+}
+
+__all__ = [  # noqa: RUF022  # grouped by what a reader looks for
+    "fit", "compare", "check", "load",
+    "create_model", "list_models", "model_card", "load_dataset", "list_datasets",
+    "SVI", "NUTS", "PyroNUTS", "Exact", "EM", "Adversarial",
+    "Fit", "Comparison", "Diagnosis", "Finding", "SiteTable", "Card", "Dataset",
+    "PPZooError", "DataError", "OptionError", "ModelError", "NotFittedError", "FitError", "StorageError",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ppzoo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

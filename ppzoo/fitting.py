@@ -1,0 +1,199 @@
+"""``fit``: check at the door, open an isolated world, run the method, return a :class:`~ppzoo.result.Fit`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppzoo.checks import check_seed
+from ppzoo.datasets.arguments import Arguments, arguments_for
+from ppzoo.datasets.record import Dataset
+from ppzoo.errors import DataError, ModelError
+from ppzoo.inference.door import check_program
+from ppzoo.inference.methods import method_value
+from ppzoo.inference.outcome import Method, Run
+from ppzoo.inference.program import Pair, copy_model, entry_point, has_method
+from ppzoo.isolation import isolated
+from ppzoo.result import Fit
+from ppzoo.rng import stream_seed
+from ppzoo.storage.folder import check_writable
+
+__all__ = ["fill_predicted", "fit", "prepare", "source_of"]
+
+
+def fit(
+    model: Any,
+    data: Any = (),
+    *,
+    method: str | Method = "svi",
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    progress: bool | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Fit:
+    """Fit a model to data by one method.
+
+    The model is copied first and never changed; nothing global is changed either. The same seed, settings and
+    machine give the same bytes.
+
+    Args:
+        model: A Pyro function, bound method, PyroModule, or zoo model.
+        data: What reaches the model as its arguments: a tensor, array or DataFrame is the one positional argument, a
+            tuple the positional arguments (``()``: none), a dict the keyword arguments; a
+            :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names.
+        method: A name (``"svi"``, ``"nuts"``, ``"exact"``, ``"em"``, ``"adversarial"``) or a value with options.
+        seed: Decides everything random, ``0 <= seed < 2**64``.
+        device: ``"cpu"`` or ``"cuda"``.
+        dtype: Floating type of the run. ``None`` follows the data; NUTS and closed forms then prefer float64.
+        progress: ``None`` shows a bar on a terminal, ``True`` plain lines elsewhere too, ``False`` nothing.
+        run_dir: Folder to save the fit into.
+        **options: Options of the method, such as ``chains=4`` or ``guide="mvn"``.
+
+    Returns:
+        The fit.
+
+    Raises:
+        OptionError: If an option is unknown or outside its range.
+        DataError: If the data cannot be used, or do not fit the model.
+        ModelError: If the model lacks what the method needs.
+        FitError: If the computation found no finite start, or stayed non-finite.
+        StorageError: If ``run_dir`` cannot be written.
+
+    Example:
+        >>> import torch, pyro, pyro.distributions as dist, ppzoo
+        >>> def model(y):
+        ...     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        ...     with pyro.plate("row", len(y)):
+        ...         pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+        >>> answer = ppzoo.fit(model, torch.tensor([0.9, 1.1]), method="svi", steps=2000, lr=0.05)
+        >>> round(float(answer.draws(4000)["mu"].mean()), 1)  # exact: (0.9 + 1.1) / (2 + 1)
+        0.7
+    """
+    value = method_value(method, options)
+    check_seed(seed)
+    if run_dir is not None:
+        check_writable(run_dir)
+    value.check_model(model)
+    pair, own_dtype, notes = prepare(model, data, device=device, prefer=dtype or _preference(value), fixed=dtype)
+    run = Run(seed, own_dtype, torch.device(device), progress)
+    began = time.perf_counter()
+    seed_inside = stream_seed(seed, value.name)
+    with isolated(seed=seed_inside, dtype=run.dtype, device=run.device, store=pair.store):
+        outcome = value.run(pair, run)
+    seconds = time.perf_counter() - began
+    notes = (*notes, *outcome.notes)
+    result = Fit(pair, value, outcome, seed, run.dtype, run.device, seconds, notes, source_of(model))
+    if run_dir is not None:
+        result.save(run_dir)
+    return result
+
+
+def prepare(
+    model: Any,
+    data: Any,
+    *,
+    device: str | torch.device = "cpu",
+    prefer: torch.dtype | None = None,
+    fixed: torch.dtype | None = None,
+) -> tuple[Pair, torch.dtype, tuple[str, ...]]:
+    """A copy of the model bound to checked data, in the floating type it runs in.
+
+    Args:
+        model: As for :func:`fit`.
+        data: As for :func:`fit`.
+        device: Where to run.
+        prefer: Floating type to try first; the data's own when ``None``.
+        fixed: The type the user insists on; no other is tried.
+
+    Returns:
+        The pair, its floating type, and notes on the casts.
+    """
+    owner = copy_model(model)
+    game = has_method(owner, "critic_loss")
+    program = owner.critic_loss if game else entry_point(owner)
+    plain = arguments_for(program, data, device=device)
+    wanted = prefer or _floating_type(plain)
+    attempts = [wanted] if fixed is not None else [wanted, *({torch.float64, torch.float32} - {wanted})]
+    for dtype in attempts:
+        pair = Pair(owner, program, _cast(plain, dtype))
+        pair.to(dtype=dtype, device=torch.device(device))
+        if has_method(owner, "check"):
+            owner.check(*pair.data.args, **pair.data.kwargs)
+        try:
+            if not game:
+                with isolated(seed=0, dtype=dtype, device=device, validate=True):
+                    check_program(pair)
+        except ModelError as error:
+            if dtype is attempts[-1] or not _is_about_types(error):
+                raise
+            continue
+        return pair, dtype, (*plain.notes, *_casts(plain, dtype, wanted))
+    raise ModelError("runs in no floating type", argument="model")  # pragma: no cover  # the last attempt raises
+
+
+def source_of(model: Any) -> dict[str, Any]:
+    """How to make the model again: ``{"name", "zoo", "options"}``; ``zoo`` is false for the user's own."""
+    spec = getattr(model, "zoo_spec", None)
+    if spec is not None:
+        return {"name": spec[0], "zoo": True, "options": dict(spec[1])}
+    name = getattr(model, "__qualname__", None) or type(model).__qualname__
+    return {"name": name, "zoo": False, "options": {}}
+
+
+def fill_predicted(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> Arguments:
+    """New arguments for prediction; those named like an observed site may be missing."""
+    pair = fit.pair
+    if len(data) == 1 and not named and isinstance(data[0], Dataset | dict | tuple | str | os.PathLike):
+        return arguments_for(pair.model, data[0], dtype=fit.dtype, device=fit.device)
+    signature = inspect.signature(pair.model)
+    try:
+        given = dict(signature.bind_partial(*data, **named).arguments)
+    except TypeError as error:
+        raise DataError(str(error), argument="predict", expected=f"arguments of {signature}") from error
+    before = signature.bind(*pair.data.args, **pair.data.kwargs).arguments
+    rows = next((len(value) for value in given.values() if hasattr(value, "__len__")), 0)
+    for name, value in before.items():
+        if name not in given and isinstance(value, Tensor) and name in fit.observed:
+            given[name] = torch.zeros(rows, *value.shape[1:], dtype=value.dtype)
+    return arguments_for(pair.model, given, dtype=fit.dtype, device=fit.device)
+
+
+def _preference(method: Method) -> torch.dtype | None:
+    return torch.float64 if method.prefers_float64 else None
+
+
+def _tensors(data: Arguments) -> list[Tensor]:
+    return [value for value in (*data.args, *data.kwargs.values()) if isinstance(value, Tensor)]
+
+
+def _floating_type(data: Arguments) -> torch.dtype:
+    return next((t.dtype for t in _tensors(data) if t.dtype.is_floating_point), torch.get_default_dtype())
+
+
+def _cast(data: Arguments, dtype: torch.dtype) -> Arguments:
+    def cast(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, Tensor) and value.dtype.is_floating_point else value
+
+    return replace(data, args=tuple(map(cast, data.args)), kwargs={name: cast(v) for name, v in data.kwargs.items()})
+
+
+def _casts(data: Arguments, dtype: torch.dtype, wanted: torch.dtype) -> list[str]:
+    name = str(dtype).removeprefix("torch.")
+    if dtype is not wanted:
+        return [f"Ran in {name}: the program holds tensors of that type, which cannot be cast from outside."]
+    if any(t.dtype.is_floating_point and t.dtype is not dtype for t in _tensors(data)):
+        return [f"Data were cast to {name} for the run."]
+    return []
+
+
+def _is_about_types(error: ModelError) -> bool:
+    text = str(error.__cause__)
+    return any(word in text for word in ("dtype", "scalar type", "Double", "Float"))

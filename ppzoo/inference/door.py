@@ -1,0 +1,75 @@
+"""The last check at the door: the program runs on the data, and every observation lies in its site's support."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppzoo.errors import DataError
+from ppzoo.inference.program import Pair, Site, sites_of
+
+__all__ = ["check_program"]
+
+_REMEDIES = {
+    "Bernoulli": "Bernoulli data are 0 or 1; use ContinuousBernoulli, Beta or Normal for other values.",
+    "Poisson": "Counts are whole numbers >= 0.",
+    "Categorical": "Categories are whole numbers from 0 up to the number of categories less one.",
+}
+
+
+def check_program(pair: Pair) -> tuple[Site, ...]:
+    """Run the program once and hold every observation against the support of its site.
+
+    Returns:
+        The program's sites, in order.
+
+    Raises:
+        ModelError: If the program fails on the data.
+        DataError: If an observation lies outside the support.
+    """
+    sites = tuple(sites_of(pair.trace_model()))
+    for site in sites:
+        if site.kind == "observed" and _validates(site.distribution):
+            _check_support(site)
+    return sites
+
+
+def _check_support(site: Site) -> None:
+    inside: Tensor = site.distribution.support.check(site.value)
+    if bool(inside.all()):
+        return
+    bad = (~inside).nonzero()
+    where = tuple(int(i) for i in bad[0]) if inside.dim() else ()
+    value = site.value[where] if where else site.value
+    kind = _innermost(site.distribution)
+    raise DataError(
+        "lies outside the support of its site",
+        argument=site.name,
+        got=f"{_show(value)} at index {where} ({len(bad) if inside.dim() else 1} such)",
+        expected=f"{kind} data: {_support(site)}",
+        remedy=_REMEDIES.get(kind, "Check the data, or choose a likelihood for such values."),
+    )
+
+
+def _validates(fn: Any) -> bool:
+    """A program that switches validation off at a site means it."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return fn.__dict__.get("_validate_args") is not False
+
+
+def _innermost(fn: Any) -> str:
+    while hasattr(fn, "base_dist") and "Transformed" not in type(fn).__name__:
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def _support(site: Site) -> str:
+    support = site.distribution.support
+    return str(getattr(support, "base_constraint", support)).removesuffix("()")
+
+
+def _show(value: Tensor) -> str:
+    return f"{value.item():g}" if value.numel() == 1 else str(torch.round(value, decimals=3).tolist()[:5])

@@ -1,0 +1,209 @@
+"""What a fitted pair says, draw by draw: latent values, likelihoods, predictions, importance weights.
+
+Every quantity is a function of one draw, mapped over all of them: by ``torch.func.vmap`` where the program allows it,
+else one draw at a time. Both give the same numbers; :class:`Mapped` says which road was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppzoo.inference.program import Pair, Site, sites_of
+
+__all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "map_draws", "predict"]
+
+_ELEMENTS_AT_ONCE = 20_000_000  # bounds the memory of one mapped chunk
+
+Values = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Named results, each with the draws as first dimension ``(S, ...)``, and the road: mapped or one by one."""
+
+    values: Values
+    vectorised: bool
+
+
+def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Mapped:
+    """``function`` of each of ``n`` draws, stacked.
+
+    Args:
+        function: From the values of one draw to named tensors; it may draw at random.
+        draws: Named tensors ``(S, ...)``; may be empty.
+        n: Number of draws ``S``.
+    """
+    if n == 0:
+        return Mapped({}, vectorised=True)
+    state = torch.get_rng_state()
+    inputs = {**draws, "": torch.zeros(n)}  # the empty name carries the draw index when there is nothing else
+
+    def one(values: Values) -> Values:
+        return function({name: value for name, value in values.items() if name})
+
+    first = one({name: value[0] for name, value in inputs.items()})
+    size = max((value.numel() for value in first.values()), default=1)
+    torch.set_rng_state(state)
+    try:
+        chunk = max(1, min(n, _ELEMENTS_AT_ONCE // max(1, size)))
+        values = torch.func.vmap(one, randomness="different", chunk_size=chunk)(inputs)
+        return Mapped(values, vectorised=True)
+    except (RuntimeError, ValueError, NotImplementedError, TypeError):
+        torch.set_rng_state(state)  # vmap has no rule for something in this program: a genuine error shows again below
+    rows = [one({name: value[i] for name, value in inputs.items()}) for i in range(n)]
+    return Mapped({name: torch.stack([row[name] for row in rows]) for name in first}, vectorised=False)
+
+
+@torch.no_grad()
+def draw_guide(pair: Pair, n: int) -> Mapped:
+    """``n`` draws of every latent site from the guide on the pair's data."""
+
+    def one(_: Values) -> Values:
+        trace = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+        return {s.name: s.value for s in sites_of(trace) if s.kind != "observed" and not _auxiliary(trace, s)}
+
+    return map_draws(one, {}, n)
+
+
+@torch.no_grad()
+def evaluate(pair: Pair, draws: Values, n: int) -> Mapped:
+    """Per draw: ``value/<site>`` of deterministic sites, ``prior/<site>`` and ``likelihood/<site>`` log densities.
+
+    Finite discrete sites that the draws do not hold are summed out of the pointwise likelihood where that is
+    defined: one observed site, in the same plates as every such site. Elsewhere the likelihood is left out.
+    """
+
+    sites = list(sites_of(pair.trace_model()))
+
+    def one(values: Values) -> Values:
+        return _densities(pair, sites, values)
+
+    return map_draws(one, draws, n)
+
+
+@torch.no_grad()
+def predict(pair: Pair, draws: Values, n: int) -> Mapped:
+    """Per draw: a new value of each observed site, given the latent values of the draw."""
+
+    def one(values: Values) -> Values:
+        program = poutine.condition(_Unobserve()(pair.model), values)  # observed anew, latent as drawn
+        trace = poutine.trace(program).get_trace(*pair.data.args, **pair.data.kwargs)
+        return {
+            name: node["value"]
+            for name, node in trace.nodes.items()
+            if node["type"] == "sample" and node["infer"].get("was_observed") and node["value"].numel()
+        }
+
+    return map_draws(one, draws, n)
+
+
+@torch.no_grad()
+def log_weights(pair: Pair, n: int) -> Tensor | None:
+    """``log p(x, z) - log q(z)`` for ``n`` draws of the guide: ``(S,)``, or ``(S, N)`` where rows are independent.
+
+    ``None`` where a site of the guide is scaled, or a discrete site cannot be summed out row by row: these are no
+    importance weights.
+    """
+    if not _weighable(pair):
+        return None
+    plate, sites = common_plate(pair), list(sites_of(pair.trace_model()))
+    by_name = {s.name: s for s in sites}
+
+    def one(_: Values) -> Values:
+        guide = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+        guide.compute_log_prob()
+        drawn = list(sites_of(guide))
+        values = {s.name: s.value for s in drawn if not _auxiliary(guide, s)}
+        log_q = sum(_to_plate(guide.nodes[s.name]["log_prob"], s, plate) for s in drawn)
+        log_p = sum(
+            _to_plate(value, by_name[name.partition("/")[2]], plate)
+            for name, value in _densities(pair, sites, values).items()
+            if not name.startswith("value/")
+        )
+        return {"log_weight": log_p - log_q}
+
+    return map_draws(one, {}, n).values["log_weight"]
+
+
+def common_plate(pair: Pair) -> str | None:
+    """The outermost plate that holds every latent and observed site, if one does and there are latent sites."""
+    sites = [s for s in sites_of(pair.trace_model()) if s.kind != "deterministic"]
+    if not any(s.kind in ("latent", "discrete") for s in sites):
+        return None
+    shared = set.intersection(*({name for name, _, _ in s.plates} for s in sites))
+    dims = {name: dim for s in sites for name, dim, _ in s.plates if name in shared}
+    return min(dims, key=lambda name: dims[name], default=None)
+
+
+def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
+    hidden = [s for s in sites if s.kind == "discrete" and s.name not in values]
+    model = poutine.condition(pair.model, {n: v for n, v in values.items() if any(s.name == n for s in sites)})
+    if hidden:
+        depth = max((-dim for s in sites for _, dim, _ in s.plates), default=0)
+        conditioned = Pair(pair.owner, model, pair.data).enumerated()
+        model = poutine.enum(conditioned, first_available_dim=-1 - depth)
+    trace = poutine.trace(model).get_trace(*pair.data.args, **pair.data.kwargs)
+    trace.compute_log_prob()
+    found: Values = {}
+    for site in sites:
+        node = trace.nodes[site.name]
+        if site.kind == "deterministic":
+            found[f"value/{site.name}"] = node["value"]
+        elif site in hidden:
+            continue
+        elif site.kind != "observed":
+            found[f"prior/{site.name}"] = node["log_prob"]
+        elif not hidden:
+            found[f"likelihood/{site.name}"] = node["log_prob"]
+        elif _summable(sites, hidden):
+            found[f"likelihood/{site.name}"] = _sum_out(trace, site, hidden, depth)
+    return found
+
+
+def _sum_out(trace: poutine.Trace, site: Site, hidden: list[Site], depth: int) -> Tensor:
+    """Log-sum-exp over the enumerated dimensions, which lie to the left of every plate."""
+    joint = trace.nodes[site.name]["log_prob"] + sum(trace.nodes[s.name]["log_prob"] for s in hidden)
+    flat = joint.reshape(-1, *joint.shape[joint.dim() - depth :]) if depth else joint.reshape(-1)
+    return flat.logsumexp(0)
+
+
+def _summable(sites: list[Site], hidden: list[Site]) -> bool:
+    observed = [s for s in sites if s.kind == "observed"]
+    return len(observed) == 1 and all(set(s.plates) == set(observed[0].plates) for s in hidden)
+
+
+def _weighable(pair: Pair) -> bool:
+    guide = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+    given = {s.name for s in sites_of(guide)}
+    sites = list(sites_of(pair.trace_model()))
+    hidden = [s for s in sites if s.kind == "discrete" and s.name not in given]
+    scaled = any(not isinstance(guide.nodes[name]["scale"], float) or guide.nodes[name]["scale"] != 1 for name in given)
+    return bool(given) and not scaled and (not hidden or _summable(sites, hidden))
+
+
+def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:
+    dim = next((dim for name, dim, _ in site.plates if name == plate), None)
+    if dim is None:
+        return log_prob.sum()
+    others = [i for i in range(-log_prob.dim(), 0) if i != dim]
+    return log_prob.sum(others) if others else log_prob
+
+
+def _auxiliary(trace: poutine.Trace, site: Site) -> bool:
+    return bool(trace.nodes[site.name]["infer"].get("is_auxiliary"))
+
+
+class _Unobserve(Messenger):
+    """Draws observed sites anew; deterministic sites, which Pyro's own handler would draw too, are computed."""
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if msg["is_observed"] and not msg["infer"].get("_deterministic"):
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False
+            msg["infer"] = {**msg["infer"], "was_observed": True}

@@ -1,0 +1,115 @@
+"""Guides by name, and the check that a guide fits its program."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from pyro import poutine
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoGuide,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
+
+from ppzoo.checks import nearest
+from ppzoo.errors import ModelError, OptionError
+from ppzoo.inference.program import Pair, copy_model, has_method, sites_of
+from ppzoo.inference.start import prior_median
+
+__all__ = ["GUIDES", "check_guide", "choose_guide"]
+
+GUIDES: dict[str, type[AutoGuide]] = {
+    "normal": AutoNormal,
+    "mvn": AutoMultivariateNormal,
+    "lowrank": AutoLowRankMultivariateNormal,
+    "delta": AutoDelta,
+}
+
+
+def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list[str]) -> Callable[..., Any]:
+    """The guide to train: a name, an AutoGuide class or instance, a function, the model's own, or ``"normal"``.
+
+    Args:
+        guide: What the user gave; ``None`` means the model's own guide, or ``"normal"`` where it brings none.
+        owner: The copied model, asked for a guide of its own.
+        model: The program.
+        latent: Names of its continuous latent sites; without any, the guide is empty.
+
+    Raises:
+        OptionError: If the name is unknown, or the value is nothing that can be called.
+    """
+    if guide is None:
+        if has_method(owner, "guide"):
+            return owner.guide  # type: ignore[no-any-return]  # has_method: it is a bound method
+        guide = "normal"
+        if not latent:
+            return _empty_guide
+    if isinstance(guide, str):
+        if guide not in GUIDES:
+            raise OptionError("unknown guide", argument="guide", got=repr(guide), remedy=nearest(guide, GUIDES))
+        guide = GUIDES[guide]
+    if inspect.isclass(guide) and issubclass(guide, AutoGuide):
+        if not latent:
+            raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=guide.__name__)
+        return _build(guide, poutine.block(model, expose=latent))
+    if isinstance(guide, AutoGuide):
+        twin: AutoGuide = copy_model(guide)
+        twin._model = (poutine.block(model, expose=latent),)
+        return twin
+    if callable(guide):
+        return copy_model(guide)  # type: ignore[no-any-return]  # callable in, callable out
+    raise OptionError(
+        "is not a guide",
+        argument="guide",
+        got=f"a {type(guide).__name__}",
+        expected=f"a function, an AutoGuide class or instance, or one of {', '.join(map(repr, GUIDES))}",
+    )
+
+
+def check_guide(pair: Pair) -> None:
+    """Model and guide name the same continuous latent sites, with the same shapes.
+
+    Raises:
+        ModelError: If a site is missing, extra, or of another shape.
+    """
+    if pair.guide is None:
+        return
+    guide_trace = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+    wanted = {site.name: site for site in sites_of(pair.trace_model()) if site.kind in ("latent", "discrete")}
+    given = {site.name: site for site in sites_of(guide_trace) if site.kind in ("latent", "discrete")}
+    auxiliary = {name for name, node in guide_trace.nodes.items() if node.get("infer", {}).get("is_auxiliary")}
+    missing = [name for name, site in wanted.items() if name not in given and site.kind == "latent"]
+    extra = [name for name in given if name not in wanted and name not in auxiliary]
+    if missing or extra:
+        raise ModelError(
+            "does not match the model",
+            argument="guide",
+            got="; ".join(
+                f"{label} {', '.join(map(repr, names))}"
+                for label, names in (("misses site", missing), ("has extra site", extra))
+                if names
+            ),
+            expected=f"exactly the latent sites {', '.join(map(repr, wanted)) or '(none)'}",
+            remedy="Sample each latent site of the model once in the guide, under the same name.",
+        )
+    for name in wanted.keys() & given.keys():
+        if wanted[name].shape != given[name].shape:
+            raise ModelError(
+                f"gives site {name!r} another shape than the model",
+                argument="guide",
+                got=f"shape {given[name].shape}",
+                expected=f"shape {wanted[name].shape}",
+                remedy="Use the same plates in both.",
+            )
+
+
+def _build(kind: type[AutoGuide], model: Callable[..., Any]) -> AutoGuide:
+    return kind(model, init_loc_fn=prior_median)
+
+
+def _empty_guide(*args: Any, **kwargs: Any) -> None:
+    """No latent site to guide: the ELBO is the log likelihood."""

@@ -1,0 +1,135 @@
+r"""Minibatches whose ELBO has the full data's expectation.
+
+Rows are the first axis of every array argument with as many entries as the longest. A step runs the program on
+:math:`B` of :math:`N` rows and weighs every site inside the plate over rows by :math:`N / B`; sites outside keep
+weight one. The plate over rows is the one whose size follows the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppzoo.datasets.arguments import Arguments
+from ppzoo.errors import ModelError, OptionError
+from ppzoo.inference.program import Pair, sites_of
+
+__all__ = ["Minibatches"]
+
+
+class Minibatches:
+    """Draws the arguments of each step, rows shuffled anew each epoch.
+
+    Args:
+        pair: The pair, on the full data.
+        batch_size: Rows a step; ``None`` for all.
+
+    Raises:
+        OptionError: If there are no rows, or fewer than ``batch_size``.
+        ModelError: If no plate follows the rows, or the guide cannot follow them.
+    """
+
+    def __init__(self, pair: Pair, batch_size: int | None) -> None:
+        self._data = pair.data
+        self._rows = _rows(pair.data)
+        self._batch = batch_size if batch_size is not None and batch_size < self._rows else None
+        self._order = torch.empty(0, dtype=torch.int64)
+        if batch_size is None:
+            return
+        if batch_size > self._rows:
+            raise OptionError(
+                "is larger than the data", argument="batch_size", got=batch_size, expected=f"at most {self._rows} rows"
+            )
+        if self._batch is not None:
+            self._plates = self._find_plates(pair, batch_size)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in one pass over the data; a ragged last batch is left to the next shuffle."""
+        return 1 if self._batch is None else max(1, self._rows // self._batch)
+
+    def draw(
+        self, model: Callable[..., Any], guide: Callable[..., Any]
+    ) -> tuple[Callable[..., Any], Callable[..., Any], Arguments]:
+        """Model, guide and data of the next step."""
+        if self._batch is None:
+            return model, guide, self._data
+        batch = _take(self._data, self._next(self._batch))
+        weigh = _Weigh(self._plates, self._rows / self._batch)
+        return weigh(model), weigh(guide), batch
+
+    def _next(self, size: int) -> Tensor:
+        if len(self._order) < size:
+            self._order = torch.randperm(self._rows, device="cpu")
+        chosen, self._order = self._order[:size], self._order[size:]
+        return chosen
+
+    def _find_plates(self, pair: Pair, batch_size: int) -> frozenset[str]:
+        few = pair.rebind(_take(pair.data, torch.arange(batch_size, device="cpu")))
+        full, part = _plate_sizes(pair), _plate_sizes(few)
+        plates = frozenset(n for n, size in full.items() if size == self._rows and part.get(n) == batch_size)
+        if not plates:
+            raise ModelError(
+                "has no plate over the rows, so a minibatch cannot be weighed",
+                argument="batch_size",
+                got=f"plates {full or '(none)'} on {self._rows} rows",
+                expected='with pyro.plate("row", len(x)): around the sites of a row',
+                remedy="Add the plate, or leave batch_size out.",
+            )
+        local = [s.name for s in sites_of(pair.trace_model()) if s.kind == "latent" and _inside(s.plates, plates)]
+        if local and isinstance(pair.guide, AutoGuide):
+            raise ModelError(
+                "an automatic guide cannot follow minibatches through latent sites of each row",
+                argument="guide",
+                got=f"{type(pair.guide).__name__} with local sites {', '.join(map(repr, local))}",
+                expected="a guide function that computes them from the batch",
+                remedy="Write an amortised guide, or leave batch_size out.",
+            )
+        return plates
+
+
+class _Weigh(Messenger):
+    """Multiplies the log probability of every site inside one of the plates."""
+
+    def __init__(self, plates: frozenset[str], weight: float) -> None:
+        super().__init__()
+        self._plates, self._weight = plates, weight
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if any(frame.name in self._plates for frame in msg["cond_indep_stack"]):
+            msg["scale"] = msg["scale"] * self._weight
+
+
+def _rows(data: Arguments) -> int:
+    arrays = [v for v in (*data.args, *data.kwargs.values()) if isinstance(v, Tensor) and v.dim() > 0]
+    return max((len(v) for v in arrays), default=0)
+
+
+def _take(data: Arguments, index: Tensor) -> Arguments:
+    rows = _rows(data)
+
+    def take(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows:
+            return value[index.to(value.device)]
+        return value
+
+    return replace(
+        data,
+        args=tuple(take(v) for v in data.args),
+        kwargs={name: take(v) for name, v in data.kwargs.items()},
+    )
+
+
+def _plate_sizes(pair: Pair) -> dict[str, int]:
+    return {name: size for site in sites_of(pair.trace_model()) for name, _, size in site.plates}
+
+
+def _inside(plates: tuple[tuple[str, int, int], ...], wanted: frozenset[str]) -> bool:
+    return any(name in wanted for name, _, _ in plates)

@@ -1,0 +1,207 @@
+r"""Stochastic variational inference: maximise the evidence lower bound by gradient steps.
+
+.. math:: \mathrm{ELBO}(\phi) = \mathbb{E}_{q_\phi(z)}[\log p(x, z) - \log q_\phi(z)] \le \log p(x)
+
+Hoffman, Blei, Wang and Paisley, *Stochastic Variational Inference*, 2013, https://jmlr.org/papers/v14/hoffman13a.html;
+Kucukelbir et al., *Automatic Differentiation Variational Inference*, 2017, https://jmlr.org/papers/v18/16-107.html.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO
+from torch import Tensor
+
+from ppzoo.checks import check_choice, check_integer, check_real
+from ppzoo.datasets.arguments import Arguments
+from ppzoo.errors import FitError, ModelError, OptionError
+from ppzoo.inference.guides import check_guide, choose_guide
+from ppzoo.inference.minibatch import Minibatches
+from ppzoo.inference.outcome import Outcome, Run
+from ppzoo.inference.program import Pair, entry_point, has_method, sites_of
+from ppzoo.progress import Progress
+
+__all__ = ["SVI"]
+
+_STEPS = 5000
+_SKIPS_IN_A_ROW = 50
+_WINDOW = 50  # steps over which the loss is averaged before two states are compared
+
+_OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVI:
+    """Options of a fit by SVI.
+
+    Attributes:
+        steps: Gradient steps; 5,000 when neither steps nor epochs is given.
+        epochs: Passes over the data instead of steps; needs ``batch_size`` to mean more than a step each.
+        lr: Learning rate at the start, > 0.
+        optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        schedule: ``"cosine"`` lets the rate fall to a hundredth, ``"constant"`` keeps it.
+        batch_size: Rows a step looks at; all of them when ``None``.
+        particles: Draws of the guide per step, averaged.
+        clip: Largest norm of the gradient; larger ones are scaled down.
+        guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "delta"``; the
+            model's own when ``None``, and ``"normal"`` where it has none.
+    """
+
+    name: ClassVar[str] = "svi"
+    prefers_float64: ClassVar[bool] = False
+    needs_guide: ClassVar[bool] = True
+
+    steps: int | None = None
+    epochs: int | None = None
+    lr: float = 0.01
+    optimiser: str = "adam"
+    schedule: str = "cosine"
+    batch_size: int | None = None
+    particles: int = 1
+    clip: float = 100.0
+    guide: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name))
+        check_integer("particles", self.particles)
+        check_real("lr", self.lr, above=0)
+        check_real("clip", self.clip, above=0)
+        check_choice("optimiser", self.optimiser, _OPTIMISERS)
+        check_choice("schedule", self.schedule, ("cosine", "constant"))
+        if self.steps is not None and self.epochs is not None:
+            raise OptionError("steps and epochs exclude each other", argument="epochs", got=f"{self.epochs} and steps")
+
+    def check_model(self, model: object) -> None:
+        """Any Pyro program can be fitted; a game cannot."""
+        if has_method(model, "critic_loss"):
+            raise ModelError(
+                "is a game between two networks and has no likelihood",
+                argument="method",
+                got=repr(self.name),
+                expected="'adversarial'",
+                remedy='Use method="adversarial".',
+            )
+        entry_point(model)
+
+    def run(self, pair: Pair, run: Run) -> Outcome:
+        """Train the pair in place; the best state of the run is kept."""
+        sites = list(sites_of(pair.trace_model()))
+        latent = [site.name for site in sites if site.kind == "latent"]
+        guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent)
+        pair.first_run()
+        pair.to(dtype=run.dtype, device=run.device)
+        check_guide(pair)
+        batches = Minibatches(pair, self.batch_size)
+        steps = self._steps(batches)
+        elbo = _elbo(sites, self.particles)
+        model = pair.enumerated() if any(site.kind == "discrete" for site in sites) else pair.model
+        descent = _Descent(pair.trainable(), self, steps)
+        with Progress(steps, "svi", run.progress) as progress:
+            for _ in range(steps):
+                descent.step(lambda: _loss(elbo, *batches.draw(model, guide)))
+                progress.step(f"loss {descent.mean_loss:.4g}")
+        descent.restore_best()
+        return Outcome(losses=np.asarray(descent.losses), numbers=descent.numbers())
+
+    def _steps(self, batches: Minibatches) -> int:
+        if self.epochs is not None:
+            return self.epochs * batches.per_epoch
+        return self.steps if self.steps is not None else _STEPS
+
+
+def _elbo(sites: list[Any], particles: int) -> ELBO:
+    if any(site.kind == "discrete" and site.distribution.has_enumerate_support for site in sites):
+        depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
+        return TraceEnum_ELBO(num_particles=particles, max_plate_nesting=depth)
+    return Trace_ELBO(num_particles=particles)
+
+
+def _loss(elbo: ELBO, model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Tensor:
+    loss: Tensor = elbo.differentiable_loss(model, guide, *data.args, **data.kwargs)
+    return loss
+
+
+class _Descent:
+    """Gradient steps on a noisy loss: clipped, non-finite ones skipped and counted, the best state kept."""
+
+    def __init__(self, parameters: list[Tensor], options: SVI, steps: int) -> None:
+        self.losses: list[float] = []
+        self.skipped = 0
+        self._in_a_row = 0
+        self._clip = options.clip
+        self._parameters = parameters
+        self._optimiser = self._schedule = None
+        self._best_loss, self._best_state = math.inf, [p.detach().clone() for p in parameters]
+        if parameters:
+            self._optimiser = _OPTIMISERS[options.optimiser](parameters, lr=options.lr)
+            factor = (lambda k: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * k / steps))) if (
+                options.schedule == "cosine"
+            ) else (lambda _: 1.0)
+            self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, factor)
+
+    @property
+    def mean_loss(self) -> float:
+        """Average over the last window."""
+        return float(np.mean(self.losses[-_WINDOW:])) if self.losses else math.nan
+
+    def step(self, compute: Callable[[], Tensor]) -> None:
+        """One step; raises :class:`FitError` after too many non-finite ones in a row."""
+        loss = compute()
+        if self._optimiser is None or self._schedule is None:
+            self._record(float(loss.detach()))
+            return
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
+            self._in_a_row = 0
+            self._keep_best()
+            self._optimiser.step()
+            self._record(float(loss.detach()))
+        else:
+            self._skip(float(loss.detach()))
+        self._schedule.step()
+
+    def _record(self, loss: float) -> None:
+        self.losses.append(loss)
+
+    def _keep_best(self) -> None:
+        """At the end of a window: these parameters are as good as the window's mean loss says."""
+        if self.losses and len(self.losses) % _WINDOW == 0 and self.mean_loss < self._best_loss:
+            self._best_loss = self.mean_loss
+            self._best_state = [p.detach().clone() for p in self._parameters]
+
+    def restore_best(self) -> None:
+        """Put the best state back, unless the last one is as good."""
+        if not self.losses:
+            raise FitError("every step had a non-finite loss or gradient", got=f"{self.skipped} steps")
+        if self.mean_loss > self._best_loss:
+            with torch.no_grad():
+                for parameter, best in zip(self._parameters, self._best_state, strict=True):
+                    parameter.copy_(best)
+
+    def _skip(self, loss: float) -> None:
+        self.skipped += 1
+        self._in_a_row += 1
+        if self._in_a_row >= _SKIPS_IN_A_ROW:
+            raise FitError(
+                "loss or gradient stayed non-finite",
+                got=f"{self._in_a_row} steps in a row, last loss {loss:g}",
+                remedy="Lower lr, standardise the data, or look at ppzoo.check(model, data).",
+            )
+
+    def numbers(self) -> dict[str, float]:
+        """Figures for the diagnosis."""
+        return {"steps": float(len(self.losses) + self.skipped), "skipped": float(self.skipped)}

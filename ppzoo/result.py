@@ -1,0 +1,344 @@
+"""What ``fit`` returns: the fitted pair, and everything that can be read off it.
+
+A :class:`Fit` can do what its model can do; asking for more is a :class:`~ppzoo.errors.ModelError` that says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppzoo.checks import check_columns, check_integer
+from ppzoo.datasets.arguments import Arguments, arguments_for
+from ppzoo.diagnostics.arviz import Kind, build_datatree, format_summary, summarise
+from ppzoo.diagnostics.diagnosis import Diagnosis
+from ppzoo.errors import ModelError, OptionError
+from ppzoo.inference.draws import draw_guide, evaluate, predict
+from ppzoo.inference.outcome import Method, Outcome
+from ppzoo.inference.program import Pair, Site, has_method, sites_of
+from ppzoo.isolation import isolated
+from ppzoo.rng import stream_seed
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["Fit"]
+
+_DRAWS = 1000  # of a guide, where nobody says how many
+_FEWEST_DRAWS = 100
+_ELEMENTS = 20_000_000  # largest posterior predictive array; beyond it fewer draws are shown
+
+_CAN = {
+    "log_prob": "an exact density, such as 'realnvp', 'gmm' or 'ppca'",
+    "sample": "a way to draw observations, such as 'vae', 'realnvp' or 'gan'",
+    "encode": "an encoder, such as 'vae', 'ppca' or 'gmm'",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """A fitted model: posterior, predictions, diagnosis.
+
+    Attributes:
+        pair: The fitted copy of program and guide, bound to its data.
+        method: The method value with its options.
+        outcome: What the method learnt beside the parameters.
+        seed: The root seed.
+        dtype: Floating type of the run.
+        device: Device of the run.
+        seconds: Wall time of the fit.
+        notes: The roads that were taken and the casts that were made.
+        source: How to make the model again: zoo name and options, or the function's name.
+
+    Example:
+        >>> import ppzoo
+        >>> data = ppzoo.load_dataset("diabetes")
+        >>> model = ppzoo.create_model("linear_regression", features=10)
+        >>> fit = ppzoo.fit(model, data, method="exact", seed=0)
+        >>> fit.diagnose().verdict
+        'trust'
+    """
+
+    pair: Pair
+    method: Method
+    outcome: Outcome
+    seed: int
+    dtype: torch.dtype
+    device: torch.device
+    seconds: float
+    notes: tuple[str, ...]
+    source: Mapping[str, Any]
+
+    @property
+    def losses(self) -> NDArray[np.float64] | None:
+        """Loss after each step, in nats (for SVI the negative ELBO, for EM the negative log likelihood)."""
+        return self.outcome.losses
+
+    @property
+    def kind(self) -> Kind:
+        """``"mcmc"`` (Markov chains), ``"draws"`` (independent draws of a guide) or ``"point"`` (parameters only)."""
+        if self.outcome.draws is not None:
+            return "mcmc"
+        return "draws" if self._latent() else "point"
+
+    @functools.cached_property
+    def observed(self) -> tuple[str, ...]:
+        """Names of the observed sites."""
+        with self.world("sites"):
+            return tuple(site.name for site in sites_of(self.pair.trace_model()) if site.kind == "observed")
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The model's fitted parameters by name, in their own supports; a guide's are left out."""
+        found = {name: value for name, value in self.pair.store.constrained().items() if "AutoGuide" not in name}
+        module = self.pair.modules().get("model")
+        if module is not None:
+            constrained = getattr(module, "_pyro_params", {})
+            for name, value in module.named_parameters():
+                plain = name.removesuffix("_unconstrained")
+                found[plain] = (getattr(module, plain) if plain in constrained else value).detach()
+        return found
+
+    def draws(self, n: int | None = None) -> dict[str, Tensor]:
+        """Posterior draws of every latent site, each ``(n, ...)``.
+
+        Args:
+            n: How many; all of a sampler's draws, or 1,000 of a guide's, when ``None``.
+
+        Raises:
+            OptionError: If a sampler drew fewer than ``n``.
+            ModelError: If the fit has no latent site.
+        """
+        if n is not None:
+            check_integer("n", n)
+        if self.kind == "point":
+            raise ModelError(
+                "has no latent site to draw",
+                argument="fit",
+                got=f"a {self.method.name} fit of parameters only",
+                remedy="Read fit.parameters(), or draw observations with fit.sample(n).",
+            )
+        return self._flat_draws(n, "draws")
+
+    def predict(self, *data: Any, draws: int = 200, **named: Any) -> dict[str, Tensor]:
+        """Posterior predictive draws of every observed site, each ``(draws, ...)``.
+
+        New data take the place of the data of the fit; an argument that is named like an observed site may be left
+        out, for it is what is predicted. A guide of the model's own is run on the new data. Otherwise latent sites
+        keep their posterior draws where their shape allows, and those inside a plate of another size are drawn
+        from the model given the others.
+
+        Args:
+            *data: Arguments as for ``fit``; none for those of the fit.
+            draws: Number of posterior draws to predict from.
+            **named: Arguments by name.
+
+        Raises:
+            DataError: If the data do not fit the model, or their columns are not those of the fit.
+            ModelError: If the model has no observed site.
+        """
+        check_integer("draws", draws)
+        self._need("model", "predict", "observed sites")
+        pair = self.pair.rebind(self._new_data(data, named)) if data or named else self.pair
+        with self.world("predict"):
+            fresh = pair is not self.pair and has_method(self.pair.owner, "guide") and self.outcome.draws is None
+            values = draw_guide(pair, draws).values if fresh and self._latent() else self._flat_draws(draws, "predict")
+            sites = {site.name: site for site in sites_of(pair.trace_model())}
+            kept = {n: v for n, v in values.items() if n in sites and tuple(v.shape[1:]) == sites[n].shape}
+            return predict(pair, kept, draws).values
+
+    def log_prob(self, x: Any) -> Tensor:
+        """Exact log density of each row of ``x``, in nats, ``(N,)``, where the model has one."""
+        (rows,) = self._contract("log_prob", x)
+        with self.world("log_prob"), torch.no_grad():
+            return self.pair.owner.log_prob(rows)  # type: ignore[no-any-return]  # the contract says Tensor
+
+    def encode(self, x: Any) -> Tensor:
+        """Posterior mean of the latent code of each row of ``x``, ``(N, K)``, where the model has one."""
+        (rows,) = self._contract("encode", x)
+        with self.world("encode"), torch.no_grad():
+            return self.pair.owner.encode(rows)  # type: ignore[no-any-return]  # the contract says Tensor
+
+    def sample(self, n: int) -> Tensor:
+        """``n`` new observations from the fitted model, ``(n, ...)``, where it can draw them."""
+        check_integer("n", n)
+        self._contract("sample")
+        with self.world("sample"), torch.no_grad():
+            return self.pair.owner.sample(n)  # type: ignore[no-any-return]  # the contract says Tensor
+
+    def to_arviz(self) -> xr.DataTree:
+        """Posterior, likelihoods, predictions and statistics as a DataTree, dimensions named by the model's plates."""
+        return self._tree
+
+    def summary(self) -> pd.DataFrame:
+        """One row per scalar: estimates with their Monte Carlo error; R-hat and ESS for Markov chains only."""
+        return summarise(self.to_arviz(), kind=self.kind)
+
+    def diagnose(self) -> Diagnosis:
+        """Whether to believe the answer: a verdict with its evidence and what to do."""
+        return self._diagnosis
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fit to a folder, whole or not at all; :func:`ppzoo.load` reads it."""
+        from ppzoo.saving import save_fit
+
+        return save_fit(self, path)
+
+    def __repr__(self) -> str:
+        return f"<Fit of {self.source['name']} by {self.method.name}, {self.seconds:.1f} s, seed {self.seed}>"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{format_summary(self.summary())}\n{self.diagnose()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.summary().to_html(escape=True)}{self.diagnose()._repr_html_()}"
+
+    @functools.cached_property
+    def _tree(self) -> xr.DataTree:
+        groups, sites, attrs = self._groups()
+        return build_datatree(
+            {group: {name: value.numpy(force=True) for name, value in found.items()} for group, found in groups.items()},
+            dims={name: site.dims for name, site in sites.items()},
+            coords={name: labels for name, labels in self.pair.data.coords.items()},
+            attrs=attrs,
+        )
+
+    @functools.cached_property
+    def _diagnosis(self) -> Diagnosis:
+        from ppzoo.judging import judge
+
+        return judge(self)
+
+    def _groups(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Site], dict[str, Any]]:
+        attrs = {
+            "inference_library": "ppzoo",
+            "model": str(self.source["name"]),
+            "method": self.method.name,
+            "seed": str(self.seed),
+            "notes": " ".join(self.notes),
+        }
+        if has_method(self.pair.owner, "critic_loss"):
+            return {"posterior": {}, "observed_data": self.data_tensors()}, {}, attrs
+        with self.world("arviz"):
+            sites = {site.name: site for site in sites_of(self.pair.trace_model())}
+            observed = {name: site.value for name, site in sites.items() if site.kind == "observed"}
+            latent = self._chains(self._draws_to_show(observed))
+            chains, n = next(iter(latent.values())).shape[:2] if latent else (1, 1)
+            flat = {name: value.flatten(0, 1) for name, value in latent.items()}
+            densities = evaluate(self.pair, flat, chains * n)
+            predictive = predict(self.pair, flat, chains * n).values if self._latent() else {}
+        shaped = {name: value.unflatten(0, (chains, n)) for name, value in densities.values.items()}
+        groups = {
+            "posterior": latent | _under("value/", shaped),
+            "sample_stats": self.outcome.statistics,
+            "log_likelihood": _under("likelihood/", shaped),
+            "log_prior": _under("prior/", shaped),
+            "posterior_predictive": {name: value.unflatten(0, (chains, n)) for name, value in predictive.items()},
+            "observed_data": observed,
+        }
+        if not latent:
+            groups["parameters_data"] = self.parameters()
+        if not densities.vectorised:
+            attrs["notes"] += " Likelihoods were evaluated one draw at a time."
+        return {name: found for name, found in groups.items() if found or name == "posterior"}, sites, attrs
+
+    def _draws_to_show(self, observed: dict[str, Tensor]) -> int | None:
+        """Fewer draws of a guide than usual where the predictions would not fit into memory."""
+        if self.outcome.draws is not None:
+            return None
+        size = max((value.numel() for value in observed.values()), default=1)
+        return int(min(_DRAWS, max(_FEWEST_DRAWS, _ELEMENTS // max(1, size))))
+
+    def _chains(self, n: int | None) -> dict[str, Tensor]:
+        """Latent draws as ``(C, S, ...)``; one chain for a guide, empty for a point."""
+        if self.outcome.draws is not None:
+            return self.outcome.draws
+        if not self._latent():
+            return {}
+        return {name: value[None] for name, value in draw_guide(self.pair, n or _DRAWS).values.items()}
+
+    def _flat_draws(self, n: int | None, stream: str) -> dict[str, Tensor]:
+        if self.outcome.draws is None:
+            with self.world(stream):
+                return {name: value[0] for name, value in self._chains(n).items()}
+        flat = {name: value.flatten(0, 1) for name, value in self.outcome.draws.items()}
+        total = len(next(iter(flat.values())))
+        if n is None:
+            return flat
+        if n > total:
+            raise OptionError("more draws than the sampler made", argument="n", got=n, expected=f"at most {total}")
+        with self.world(stream):
+            chosen = torch.randperm(total, device="cpu")[:n]
+        return {name: value[chosen.to(value.device)] for name, value in flat.items()}
+
+    def _latent(self) -> bool:
+        return self.outcome.draws is not None or (self.pair.guide is not None and self._guide_sites > 0)
+
+    @functools.cached_property
+    def _guide_sites(self) -> int:
+        with self.world("sites"):
+            return len(draw_guide(self.pair, 1).values)
+
+    @contextmanager
+    def world(self, stream: str) -> Iterator[None]:
+        """The isolated world of one call, its random stream named after the call."""
+        seed = stream_seed(self.seed, "fit", stream)
+        with isolated(seed=seed, dtype=self.dtype, device=self.device, store=self.pair.store):
+            yield
+
+    def _contract(self, name: str, *data: Any) -> tuple[Tensor, ...]:
+        self._need(name, name, _CAN[name])
+        if not data:
+            return ()
+        method = getattr(self.pair.owner, name)
+        arguments = arguments_for(method, data[0], dtype=self.dtype, device=self.device)
+        self._same_columns(arguments)
+        values = (*arguments.args, *arguments.kwargs.values())
+        if has_method(self.pair.owner, "check"):
+            self.pair.owner.check(*values)
+        return values
+
+    def _need(self, method: str, verb: str, what: str) -> None:
+        if method == "model" and not has_method(self.pair.owner, "critic_loss"):
+            return
+        if not has_method(self.pair.owner, method):
+            raise ModelError(
+                f"cannot {verb}",
+                argument="fit",
+                got=f"a fit of {self.source['name']}",
+                expected=f"a model with {what}",
+                remedy="fit.predict() works for every Pyro program, fit.draws() where there are latent sites.",
+            )
+
+    def _new_data(self, data: tuple[Any, ...], named: dict[str, Any]) -> Arguments:
+        from ppzoo.fitting import fill_predicted
+
+        arguments = fill_predicted(self, data, named)
+        self._same_columns(arguments)
+        return arguments
+
+    def _same_columns(self, new: Arguments) -> None:
+        for name, columns in new.columns.items():
+            check_columns(name, columns, self.pair.data.columns.get(name, ()))
+
+    def data_tensors(self) -> dict[str, Tensor]:
+        """The tensors among the arguments of the fit, by name or position."""
+        arguments = self.pair.data
+        values = {f"arg{i}": v for i, v in enumerate(arguments.args)} | arguments.kwargs
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _under(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

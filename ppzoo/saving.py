@@ -1,0 +1,244 @@
+"""A fit as a folder, and back: safetensors, NetCDF and JSON, verified by a manifest; nothing in it can run.
+
+The folder holds ``state.safetensors`` (all that was learnt), ``data.safetensors``, ``draws.safetensors`` (draws,
+statistics, losses), ``posterior.nc`` (what ``to_arviz`` returns) and ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+import ppzoo
+from ppzoo.datasets.arguments import Arguments
+from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.errors import PPZooError, StorageError
+from ppzoo.inference.guides import GUIDES, choose_guide
+from ppzoo.inference.methods import METHODS, method_value
+from ppzoo.inference.outcome import Method, Outcome
+from ppzoo.inference.program import Pair, copy_model, entry_point, has_method, sites_of
+from ppzoo.isolation import isolated
+from ppzoo.result import Fit
+from ppzoo.storage.folder import Folder, read_folder, write_folder
+from ppzoo.storage.netcdf import dump_datatree
+from ppzoo.storage.tensors import dump_tensors, load_tensors
+from ppzoo.zoo import create_model
+
+__all__ = ["load", "save_fit"]
+
+_FORMAT = "ppzoo-fit-1"
+_PLAIN = (bool, int, float, str, type(None))
+_OWN = "(yours)"  # stands for an object that a file cannot hold: a guide function, a network
+
+
+def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
+    """Write ``fit`` to the folder ``path``.
+
+    Raises:
+        StorageError: If the folder cannot be written, or an argument of the model cannot be kept in a file.
+    """
+    layout, data = _layout(fit.pair.data)
+    outcome = fit.outcome
+    draws = {f"draws.{name}": value for name, value in (outcome.draws or {}).items()}
+    draws |= {f"statistics.{name}": value for name, value in outcome.statistics.items()}
+    if outcome.losses is not None:
+        draws["losses"] = torch.from_numpy(np.asarray(outcome.losses))
+    files = {
+        "state.safetensors": dump_tensors(fit.pair.state()),
+        "data.safetensors": dump_tensors(data),
+        "draws.safetensors": dump_tensors(draws),
+        "posterior.nc": dump_datatree(fit.to_arviz()),
+    }
+    manifest = {
+        "fit": _FORMAT,
+        "model": {**fit.source, "options": {n: _plain(v) for n, v in fit.source["options"].items()}},
+        "sites": _sites(fit.pair, fit.dtype, fit.device),
+        "method": fit.method.name,
+        "options": {f.name: _plain(getattr(fit.method, f.name)) for f in dataclasses.fields(fit.method)},  # type: ignore[arg-type]  # every method is a dataclass
+        "seed": fit.seed,
+        "dtype": str(fit.dtype).removeprefix("torch."),
+        "device": fit.device.type,
+        "seconds": fit.seconds,
+        "notes": list(fit.notes),
+        "sampled": outcome.draws is not None,
+        "numbers": outcome.numbers,
+        "findings": [dataclasses.asdict(finding) for finding in outcome.findings],
+        "data": layout,
+        "versions": _versions(),
+    }
+    return write_folder(path, files, manifest)
+
+
+def load(path: str | os.PathLike[str], *, model: Any = None, guide: Any = None) -> Fit:
+    """Read a fit that :meth:`ppzoo.Fit.save` wrote.
+
+    A zoo model is made again from its name and options. A model of your own must be given, for no code is kept in
+    the folder; so must a guide function of your own, or a network given to a zoo model.
+
+    Args:
+        path: The folder.
+        model: The model that was fitted, where it is not the zoo's.
+        guide: The guide function or AutoGuide that was fitted, where it is not one of the names.
+
+    Raises:
+        StorageError: If the folder is damaged, edited, of another version, or of another model.
+
+    Example:
+        >>> import tempfile, ppzoo
+        >>> data, model = ppzoo.load_dataset("diabetes"), ppzoo.create_model("linear_regression", features=10)
+        >>> fit = ppzoo.fit(model, data, method="exact")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = ppzoo.load(fit.save(f"{folder}/run"))
+        >>> bool((again.draws(5)["sigma"] == fit.draws(5)["sigma"]).all())
+        True
+    """
+    folder = read_folder(path)
+    manifest = folder.manifest
+    if manifest.get("fit") != _FORMAT:
+        raise _damaged(path, "is not a saved fit", f"{manifest.get('fit')!r}")
+    try:
+        return _rebuild(folder, model, guide, path)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, PPZooError):
+            raise
+        raise _damaged(path, "does not hold what a saved fit holds", f"{type(error).__name__}: {error}") from error
+
+
+def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str]) -> Fit:
+    manifest: Any = folder.manifest
+    dtype = {"float32": torch.float32, "float64": torch.float64}[manifest["dtype"]]
+    method = _method(manifest, guide, path)
+    owner = copy_model(model) if model is not None else _make(manifest["model"], path)
+    game = has_method(owner, "critic_loss")
+    data = _data(manifest["data"], load_tensors(folder.files["data.safetensors"]))
+    pair = Pair(owner, owner.critic_loss if game else entry_point(owner), data)
+    pair.to(dtype=dtype, device=torch.device("cpu"))
+    if not game:
+        with isolated(seed=0, dtype=dtype, store=pair.store):
+            sites = list(sites_of(pair.trace_model()))
+            if method.needs_guide:
+                latent = [site.name for site in sites if site.kind == "latent"]
+                pair.guide = choose_guide(getattr(method, "guide", None), owner, pair.model, latent)
+            pair.first_run()
+    found = _sites(pair, dtype, torch.device("cpu"))
+    if found != manifest["sites"]:
+        raise _damaged(path, "was fitted with another model", f"sites {found}", f"sites {manifest['sites']}")
+    try:
+        pair.load_state(load_tensors(folder.files["state.safetensors"]))
+    except (KeyError, RuntimeError) as error:
+        raise _damaged(path, "was fitted with another model", " ".join(str(error).split())[:300]) from error
+    draws = load_tensors(folder.files["draws.safetensors"])
+    losses = draws.pop("losses", None)
+    outcome = Outcome(
+        draws=_under("draws.", draws) if manifest["sampled"] else None,
+        statistics=_under("statistics.", draws),
+        losses=None if losses is None else losses.numpy(),
+        numbers=dict(manifest["numbers"]),
+        findings=tuple(Finding(**finding) for finding in manifest["findings"]),
+    )
+    return Fit(
+        pair,
+        method,
+        outcome,
+        int(manifest["seed"]),
+        dtype,
+        torch.device("cpu"),
+        float(manifest["seconds"]),
+        tuple(manifest["notes"]),
+        dict(manifest["model"]),
+    )
+
+
+def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:
+    if manifest["method"] not in METHODS:
+        raise _damaged(path, "was fitted by an unknown method", repr(manifest["method"]))
+    options = dict(manifest["options"])
+    if options.get("guide") == _OWN:
+        if guide is None:
+            raise _damaged(path, "was fitted with a guide of your own", "no guide", "ppzoo.load(path, guide=...)")
+        options["guide"] = guide
+    return method_value(manifest["method"], options)
+
+
+def _make(source: Any, path: str | os.PathLike[str]) -> Any:
+    if not source["zoo"] or _OWN in source["options"].values():
+        raise _damaged(
+            path, f"holds a fit of your own model {source['name']!r}", "no model", "ppzoo.load(path, model=...)"
+        )
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in source["options"].items()}
+    return create_model(source["name"], **options)
+
+
+def _sites(pair: Pair, dtype: torch.dtype, device: torch.device) -> list[list[Any]]:
+    """The program's shape, by which another model is told apart."""
+    if has_method(pair.owner, "critic_loss"):
+        return [[name, "parameter", list(value.shape)] for name, value in pair.owner.state_dict().items()]
+    with isolated(seed=0, dtype=dtype, device=device, store=pair.store):
+        return [[site.name, site.kind, list(site.shape)] for site in sites_of(pair.trace_model())]
+
+
+def _layout(data: Arguments) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Arguments as JSON, tensors replaced by their names, and the tensors."""
+    tensors: dict[str, Tensor] = {}
+
+    def keep(key: str, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            tensors[key] = value
+            return {"tensor": key}
+        return {"value": _plain(value)}
+
+    layout = {
+        "args": [keep(f"arg{i}", value) for i, value in enumerate(data.args)],
+        "kwargs": {name: keep(f"kwarg.{name}", value) for name, value in data.kwargs.items()},
+        "columns": {name: list(columns) for name, columns in data.columns.items()},
+        "coords": {name: list(labels) for name, labels in data.coords.items()},
+    }
+    return layout, tensors
+
+
+def _data(layout: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Arguments:
+    def take(entry: Mapping[str, Any]) -> Any:
+        return tensors[entry["tensor"]] if "tensor" in entry else entry["value"]
+
+    return Arguments(
+        args=tuple(take(entry) for entry in layout["args"]),
+        kwargs={name: take(entry) for name, entry in layout["kwargs"].items()},
+        columns={name: tuple(columns) for name, columns in layout["columns"].items()},
+        coords={name: tuple(labels) for name, labels in layout["coords"].items()},
+        notes=(),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(item, _PLAIN) for item in value):
+        return list(value)
+    named = {kind: name for name, kind in GUIDES.items()}
+    return named.get(value, _OWN) if isinstance(value, type) else _OWN
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "ppzoo": ppzoo.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": pyro.__version__,
+    }
+
+
+def _under(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _damaged(path: str | os.PathLike[str], problem: str, got: str, expected: str = "") -> StorageError:
+    return StorageError(problem, argument=repr(os.fspath(path)), got=got, expected=expected)
