@@ -22,7 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppzoo.checks import check_choice
 
-__all__ = ["Kind", "build_datatree", "format_estimate", "format_summary", "mcmc_numbers", "scalars", "summarise"]
+__all__ = [
+    "Kind",
+    "build_datatree",
+    "density",
+    "format_estimate",
+    "format_summary",
+    "mcmc_numbers",
+    "scalars",
+    "summarise",
+]
 
 Kind = Literal["mcmc", "draws", "point"]
 
@@ -165,6 +174,23 @@ def summarise(tree: xr.DataTree, *, kind: Kind) -> pd.DataFrame:
         numbers = mcmc_numbers(stacked)
         columns |= {name: numbers[name] for name in ("mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat")}
     return pd.DataFrame(columns, index=list(found))
+
+
+def density(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Kernel density of the middle 99 % of the draws, corrected at the ends so that nothing leaks over a bound.
+
+    Args:
+        draws: Any shape; draws that are not finite are left out.
+
+    Returns:
+        Grid and density, in units of 1 / draw; empty where the draws are all equal or none is finite.
+    """
+    finite = draws[np.isfinite(draws)]
+    low, high = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 0.0)
+    if high - low <= 1e-12 * max(abs(low), abs(high)):
+        return np.zeros(0), np.zeros(0)
+    grid, heights, _ = array_stats.kde(finite[(finite >= low) & (finite <= high)])
+    return np.asarray(grid), np.asarray(heights)
 
 
 def format_estimate(value: float, mcse: float) -> str:

@@ -1,0 +1,1 @@
+"""Numbers into things to look at; nothing here fits, judges or prints."""
