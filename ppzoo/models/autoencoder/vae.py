@@ -70,6 +70,8 @@ class VAE(PyroModule):
         (torch.Size([5, 2]), torch.Size([5]))
     """
 
+    noise: Tensor
+
     def __init__(
         self,
         *,
@@ -98,7 +100,8 @@ class VAE(PyroModule):
             else check_network("decoder_network", decoder_network, inputs=K, outputs=D)
         )
         if self.decoder == "gaussian":
-            self.noise = PyroParam(torch.tensor(1.0), constraint=constraints.positive)
+            one = PyroParam(torch.tensor(1.0), constraint=constraints.positive)
+            self.noise = one  # type: ignore[assignment]  # PyroModule gives it back as a positive tensor
 
     def model(self, x: Tensor) -> Tensor:
         """Draw a code for each row, and the row from its code.
@@ -209,17 +212,20 @@ class VAE(PyroModule):
         log_p: Tensor = self._prior(x).log_prob(z) + self._likelihood(z).log_prob(x)
         return log_p
 
-    def _prior(self, like: Tensor) -> dist.Distribution:
-        return dist.Normal(like.new_zeros(self.latents), 1.0).to_event(1)
+    def _prior(self, like: Tensor) -> dist.TorchDistribution:
+        p: dist.TorchDistribution = dist.Normal(like.new_zeros(self.latents), 1.0).to_event(1)
+        return p
 
-    def _posterior(self, x: Tensor) -> dist.Distribution:
+    def _posterior(self, x: Tensor) -> dist.TorchDistribution:
         m, v = self.encoder_network(x).chunk(2, dim=-1)
-        return dist.Normal(m, v.exp()).to_event(1)
+        q: dist.TorchDistribution = dist.Normal(m, v.exp()).to_event(1)
+        return q
 
-    def _likelihood(self, z: Tensor) -> dist.Distribution:
+    def _likelihood(self, z: Tensor) -> dist.TorchDistribution:
         f = self.decoder_network(z)
-        p = _GreyBernoulli(logits=f) if self.decoder == "bernoulli" else dist.Normal(f, self.noise)
-        return p.to_event(1)
+        x = _GreyBernoulli(logits=f) if self.decoder == "bernoulli" else dist.Normal(f, self.noise)
+        p: dist.TorchDistribution = x.to_event(1)
+        return p
 
     def _check_new(self, x: Tensor) -> None:
         check_matrix("x", x, columns=self.features)
@@ -227,7 +233,7 @@ class VAE(PyroModule):
             check_unit_interval("x", x)
 
 
-class _GreyBernoulli(dist.Bernoulli):
+class _GreyBernoulli(dist.Bernoulli):  # type: ignore[misc]  # Pyro makes the class at import
     """Bernoulli that also scores values between 0 and 1; torch's would refuse them when validation is on."""
 
     support = constraints.unit_interval
