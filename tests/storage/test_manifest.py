@@ -82,6 +82,18 @@ def test_any_other_text_is_refused(change: Callable[[bytes], bytes], expected: s
         unseal(change(seal(FILES, {"seed": 1, "name": "\u00e9"})), where="here")
 
 
+def test_every_flipped_bit_and_every_truncation_is_found() -> None:
+    text = seal(FILES, {"seed": 1, "name": "\u00e9", "lr": 1e-5})
+    for index in range(len(text)):
+        with pytest.raises(StorageError, match="here"):
+            unseal(text[:index], where="here")
+        for bit in range(8):
+            flipped = bytearray(text)
+            flipped[index] ^= 1 << bit
+            with pytest.raises(StorageError):
+                unseal(bytes(flipped), where="here")
+
+
 SHA = "0" * 64
 
 
