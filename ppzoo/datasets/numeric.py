@@ -51,15 +51,13 @@ def plain_array(argument: str, value: Any) -> NDArray[np.generic]:
         _refuse(argument, "is a sparse matrix", type(value).__name__, "Make it dense: pass value.toarray().")
     array = _as_array(argument, value)
     kind = array.dtype.kind
+    if kind not in "biuf":
+        _refuse_kind(argument, array)
     if kind in "iu":
         refuse_large_integers(argument, array)
         return np.array(array, dtype=np.int64, order="C")
-    if kind == "b":
-        return np.array(array, dtype=np.bool_, order="C")
-    if kind == "f":
-        wide = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
-        return np.array(array, dtype=wide, order="C")
-    _refuse_kind(argument, array)
+    wide = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    return np.array(array, dtype=wide, order="C")
 
 
 def refuse_large_integers(argument: str, array: NDArray[Any]) -> None:

@@ -1,0 +1,219 @@
+"""The one door through which data reach a model: any data, one function, its arguments as tensors.
+
+* a tensor, array, list or DataFrame is the one positional argument; a tuple the positional arguments, ``()`` none
+* a dict holds the keyword arguments
+* a record, or the name or path of one, goes by name: the function takes the arrays that it names
+* the columns of a table go by name, one each, where the function names them; ``x`` then takes the other columns
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ppzoo.datasets import load_dataset
+from ppzoo.datasets.frames import column_array, is_frame, is_series, record_from_frame
+from ppzoo.datasets.numeric import is_array_like
+from ppzoo.datasets.record import Dataset
+from ppzoo.datasets.signature import Signature, signature_of
+from ppzoo.datasets.tensors import is_tensor, to_tensors
+from ppzoo.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Arguments", "arguments_for"]
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """What a model is called with, and what is known about it.
+
+    Args:
+        args: Positional arguments: tensors, and settings as they came.
+        kwargs: Keyword arguments.
+        columns: Argument name to the names of its columns.
+        coords: Plate name to the labels of its rows.
+        notes: What was changed on the way, one sentence each.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def arguments_for(
+    function: Callable[..., Any],
+    data: Any,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str = "cpu",
+) -> Arguments:
+    """The arguments with which ``function`` is called on ``data``, checked and as tensors.
+
+    Args:
+        function: A function, bound method, partial, callable object, or module (its ``forward``).
+        data: A tensor, array, list, DataFrame, tuple, dict, record, name or path, as the module says above.
+        dtype: Floating type of floating data, float32 or float64; ``None`` keeps what comes. Integers stay int64.
+        device: Where the tensors go.
+
+    Returns:
+        The arguments. Tensors are fresh copies: nothing that the model does reaches the caller's data.
+
+    Raises:
+        DataError: Where the data do not fit the function, or hold anything but finite real numbers.
+        OptionError: Where ``dtype`` or ``device`` cannot be used.
+
+    Example:
+        >>> def model(y, sigma): ...
+        >>> arguments = arguments_for(model, "eight_schools")
+        >>> arguments.args[1]
+        tensor([15., 10., 16., 11.,  9., 11., 10., 18.], dtype=torch.float64)
+        >>> arguments.coords["school"]
+        ('A', 'B', 'C', 'D', 'E', 'F', 'G', 'H')
+    """
+    signature = signature_of(function)
+    given = _given(signature, data)
+    signature.check_complete(given.values, remedy=given.remedy)
+    plain = {name: _unwrapped(name, value, given) for name, value in given.values.items()}
+    values, notes = to_tensors(plain, columns=given.columns, dtype=dtype, device=device)
+    by_keyword = given.keywords
+    return Arguments(
+        args=tuple(value for name, value in values.items() if name not in by_keyword),
+        kwargs={name: value for name, value in values.items() if name in by_keyword},
+        columns=given.columns,
+        coords=given.coords,
+        notes=(*given.notes, *notes),
+    )
+
+
+@dataclass
+class _Given:
+    """Values by argument name, in order; those in ``keywords`` are given by keyword."""
+
+    values: dict[str, Any]
+    keywords: frozenset[str] = frozenset()
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    remedy: str = "Pass a tuple with one entry per argument, or a dict by name."
+
+
+def _given(signature: Signature, data: Any) -> _Given:
+    if isinstance(data, str | os.PathLike):
+        data = load_dataset(data)
+    if is_frame(data):
+        data = record_from_frame(data, argument=signature.names[0] if signature.names else "data")
+    if isinstance(data, Dataset):
+        return _by_name(signature, data)
+    if isinstance(data, Mapping):
+        signature.check_keywords(list(data))
+        return _Given(dict(data), frozenset(data))
+    if isinstance(data, tuple):
+        return _Given(signature.by_position(data))
+    if not (is_tensor(data) or is_array_like(data)) or getattr(data, "shape", None) == ():
+        _refuse_data(data)
+    return _Given(signature.by_position((data,)))
+
+
+def _by_name(signature: Signature, record: Dataset) -> _Given:
+    columns = record.columns.get("x", ())
+    named = [name for name in signature.names if name in columns]
+    others = [column for column in columns if column not in named]
+    notes: list[str] = []
+    if named and "x" in signature.names and "x" not in columns:
+        values = _arrays(signature, record) | {name: _column(record, name) for name in named}
+        kept = [columns.index(column) for column in others]
+        values["x"] = record.data["x"][:, kept]
+        notes += [f"x: all columns but {', '.join(named)}, which went by name", *_truth_notes("x", record, others)]
+        found = {"x": tuple(others)}
+    elif named and named != ["x"] and set(signature.required) <= set(named):
+        values = {name: _column(record, name) for name in named}
+        notes.append(f"{', '.join(named)}: columns of the table, taken by name")
+        found = {}
+    else:
+        values = _arrays(signature, record)
+        notes += _truth_notes("x", record, columns)
+        found = {name: record.columns[name] for name in values if name in record.columns}
+        if _takes_the_whole(signature, values):
+            name = next(name for name in (*signature.required, f"{signature.star}[0]") if name not in values)
+            source = _main(record)
+            values[name] = record.data[source]
+            found |= {name: record.columns[source]} if source in record.columns else {}
+    remedy = f"{record.name} has {', '.join(record.data)}: name the arguments so, or pass a dict."
+    return _arranged(signature, _Given(values, frozenset(), found, dict(record.coords), notes, remedy))
+
+
+def _takes_the_whole(signature: Signature, values: Mapping[str, Any]) -> bool:
+    """Whether the function has one argument of another name, or only ``*args``, for the main array."""
+    missing = [name for name in signature.required if name not in values]
+    if not signature.names and not signature.star:
+        signature.by_position((values,))  # raises: it takes no data
+    return (len(signature.required) == 1 and len(missing) == 1) or not (signature.names or values)
+
+
+def _arrays(signature: Signature, record: Dataset) -> dict[str, Any]:
+    return {name: record.data[name] for name in signature.names if name in record.data}
+
+
+def _arranged(signature: Signature, given: _Given) -> _Given:
+    """By position as far as the names come without a gap, by keyword from there on."""
+    leading = 0
+    while leading < len(signature.positional) and signature.positional[leading] in given.values:
+        leading += 1
+    first = signature.positional[:leading]
+    rest = [name for name in given.values if name not in first]
+    given.values = {name: given.values[name] for name in (*first, *rest)}
+    given.keywords = frozenset(name for name in rest if name in signature.keyword)
+    return given
+
+
+def _main(record: Dataset) -> str:
+    if "x" in record.data or len(record.data) == 1:
+        return "x" if "x" in record.data else next(iter(record.data))
+    raise DataError(
+        "it is not clear which array the model's one argument is",
+        argument="data",
+        got=f"{record.name} with {', '.join(record.data)}",
+        remedy="Name the arguments of the model like the arrays, or pass one of them.",
+    )
+
+
+def _column(record: Dataset, name: str) -> Any:
+    if name in record.data and name != "x":  # kept beside the table in its own type
+        return record.data[name]
+    return record.data["x"][:, record.columns["x"].index(name)]
+
+
+def _unwrapped(name: str, value: Any, given: _Given) -> Any:
+    """A DataFrame or column as an array, its names kept; anything else as it is."""
+    if isinstance(value, Dataset):
+        remedy = f"Pass one of its arrays, such as dataset.data[{next(iter(value.data))!r}], or the record alone."
+        raise DataError("is a whole record", argument=name, got=repr(value), expected="an array", remedy=remedy)
+    if is_series(value):
+        return column_array(name, value)
+    if not is_frame(value):
+        return value
+    record = record_from_frame(value, argument=name)
+    given.columns[name] = record.columns["x"]
+    given.notes.extend(_truth_notes(name, record, record.columns["x"]))
+    return record.data["x"]
+
+
+def _truth_notes(name: str, record: Dataset, columns: Sequence[str]) -> list[str]:
+    truths = [c for c in columns if c in record.data and record.data[c].dtype.kind == "b"]
+    return [f"{name}: True/False became 1/0 in {', '.join(map(repr, truths))}"] if truths else []
+
+
+def _refuse_data(data: Any) -> NoReturn:
+    raise DataError(
+        "these are no data",
+        argument="data",
+        got=f"{data!r:.40} ({type(data).__name__})",
+        expected="an array, tensor, list, DataFrame, tuple, dict, record, or the name or path of a data set",
+        remedy="Settings go beside the data in a tuple or dict; a model without data takes ().",
+    )
