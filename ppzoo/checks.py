@@ -25,6 +25,7 @@ __all__ = [
     "check_integer",
     "check_matrix",
     "check_positive",
+    "check_reach",
     "check_real",
     "check_rows",
     "check_seed",
@@ -195,6 +196,22 @@ def check_varies(argument: str, x: Tensor, *, columns: Sequence[str] = (), each:
 def check_positive(argument: str, x: Tensor) -> None:
     """Every entry is greater than zero."""
     _check_entries(argument, x, x > 0, "must be positive", "values > 0", "A scale of zero means a known value.")
+
+
+def check_reach(argument: str, x: Tensor, *, option: str, scale: float) -> None:
+    """Every column has a root mean square below ``5 * scale``, where ``scale`` is a prior's, set by ``option``.
+
+    Further out the prior, not the data, would decide the answer.
+    """
+    size = x.square().mean(0).sqrt().max().item()
+    if not size <= 5 * scale:
+        _refuse(
+            argument,
+            "lies far from the prior",
+            f"a column with root mean square {size:.4g}",
+            f"at most {5 * scale:g}, for {option}={scale:g}",
+            f"Standardise it: (x - x.mean(0)) / x.std(0), or create the model with {option}={size:.2g}.",
+        )
 
 
 def check_unit_interval(argument: str, x: Tensor) -> None:

@@ -16,8 +16,7 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 
-from ppzoo.checks import check_integer, check_matrix, check_real, check_rows, check_varies
-from ppzoo.errors import DataError
+from ppzoo.checks import check_integer, check_matrix, check_reach, check_real, check_rows, check_varies
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,25 +43,25 @@ class BayesianPPCA(PyroModule):
     Args:
         features: ``D``, columns of ``x``, at least 2.
         latents: ``K``, dimensions of the code, less than ``features``.
-        scale: ``s``, prior scale of everything, in units of ``x``. The default is weak for standardised columns.
+        prior_scale: ``s``, prior scale of everything, in units of ``x``. The default is weak for standardised columns.
 
     Raises:
-        OptionError: If a size is not a whole number in its range or ``scale`` not positive.
+        OptionError: If a size is not a whole number in its range or ``prior_scale`` not positive.
 
     Example:
         >>> import torch
         >>> BayesianPPCA(features=2, latents=1).check(1000 + torch.arange(8.0).reshape(4, 2))
         Traceback (most recent call last):
-        ppzoo.errors.DataError: x: lies far from the prior, which has scale 10; ...
+        ppzoo.errors.DataError: x: lies far from the prior; got a column with root mean square 1004; ...
     """
 
     index: Tensor
 
-    def __init__(self, *, features: int, latents: int = 2, scale: float = 10.0) -> None:
+    def __init__(self, *, features: int, latents: int = 2, prior_scale: float = 10.0) -> None:
         super().__init__()
         self.features = check_integer("features", features, minimum=2)
         self.latents = check_integer("latents", latents, maximum=self.features - 1)
-        self.scale = check_real("scale", scale, above=0)
+        self.prior_scale = check_real("prior_scale", prior_scale, above=0)
         self.below = self.features * self.latents - self.latents * (self.latents + 1) // 2
         # Where each entry of W stands in the list (0, diagonal, entries below it).
         index = torch.diag(torch.arange(1, self.latents + 1))
@@ -77,7 +76,7 @@ class BayesianPPCA(PyroModule):
         Args:
             x: Observations, ``(N, D)``.
         """
-        D, s = self.features, self.scale
+        D, s = self.features, self.prior_scale
         W = self._loadings(x)
         with pyro.plate("feature", D):
             mu = pyro.sample("mu", dist.Normal(x.new_zeros(()), s))
@@ -95,19 +94,11 @@ class BayesianPPCA(PyroModule):
         check_matrix("x", x, columns=self.features)
         check_rows("x", x, minimum=2, why="for a covariance")
         check_varies("x", x, each=False)
-        size = x.square().mean(0).sqrt().max().item()
-        if size > 5 * self.scale:
-            raise DataError(
-                f"lies far from the prior, which has scale {self.scale:g}",
-                argument="x",
-                got=f"a column of size {size:.4g} (root mean square)",
-                expected=f"columns of size below {5 * self.scale:g}",
-                remedy=f"Standardise: (x - x.mean(0)) / x.std(0), or create the model with scale={size:.2g}.",
-            )
+        check_reach("x", x, option="prior_scale", scale=self.prior_scale)
 
     def _loadings(self, x: Tensor) -> Tensor:
         """``W``, lower triangular, shape ``(D, K)``."""
-        K, s = self.latents, self.scale
+        K, s = self.latents, self.prior_scale
         freedom = torch.arange(K, 0, -1, dtype=x.dtype, device=x.device)
         square = dist.Gamma(freedom / 2, x.new_full((K,), 1 / (2 * s**2)))
         chi = dist.TransformedDistribution(square, dist.transforms.PowerTransform(x.new_full((), 0.5)))

@@ -30,16 +30,16 @@ class LinearRegression(PyroModule):
 
     The prior acts like ``P`` more rows with design ``I / s`` and response 0, so the posterior is one least-squares
     problem. ``guide`` is that posterior, so the ELBO is the log evidence for every single draw. The defaults are weak
-    for data of order one: standardise ``x`` and ``y``, or set ``scale`` and ``rate`` in their units.
+    for data of order one: standardise ``x`` and ``y``, or set ``prior_rate`` in squared units of ``y``.
 
     Sites: ``sigma2``, the variance of the noise; ``beta``, shape ``(P,)``, the intercept first; in the plate ``"row"``
     the observed ``y``.
 
     Args:
         intercept: Put a column of ones before ``x``; its coefficient has the same prior as the others.
-        scale: ``s``, prior standard deviation of a coefficient, in standard deviations of the noise.
-        shape: ``a``, prior shape of ``sigma2``: as much as ``2a`` rows seen before.
-        rate: ``b``, prior rate of ``sigma2``, in squared units of ``y``: its prior mode is ``b / (a + 1)``.
+        prior_scale: ``s``, prior standard deviation of a coefficient, in standard deviations of the noise.
+        prior_shape: ``a``, prior shape of ``sigma2``: as much as ``2a`` rows seen before.
+        prior_rate: ``b``, prior rate of ``sigma2``, in squared units of ``y``: its prior mode is ``b / (a + 1)``.
 
     Raises:
         OptionError: If a number is not positive or ``intercept`` not a bool.
@@ -51,12 +51,14 @@ class LinearRegression(PyroModule):
         tensor(-8.0414)
     """
 
-    def __init__(self, *, intercept: bool = True, scale: float = 10.0, shape: float = 1.0, rate: float = 1.0) -> None:
+    def __init__(
+        self, *, intercept: bool = True, prior_scale: float = 10.0, prior_shape: float = 1.0, prior_rate: float = 1.0
+    ) -> None:
         super().__init__()
         self.intercept = check_flag("intercept", intercept)
-        self.scale = check_real("scale", scale, above=0)
-        self.shape = check_real("shape", shape, above=0)
-        self.rate = check_real("rate", rate, above=0)
+        self.prior_scale = check_real("prior_scale", prior_scale, above=0)
+        self.prior_shape = check_real("prior_shape", prior_shape, above=0)
+        self.prior_rate = check_real("prior_rate", prior_rate, above=0)
 
     def model(self, x: Tensor, y: Tensor) -> Tensor:
         """Draw the noise, the coefficients and the response.
@@ -69,9 +71,9 @@ class LinearRegression(PyroModule):
             The expected response ``X beta``, ``(N,)``.
         """
         X = self._design(x)
-        sigma2 = pyro.sample("sigma2", dist.InverseGamma(x.new_full((), self.shape), self.rate))
+        sigma2 = pyro.sample("sigma2", dist.InverseGamma(x.new_full((), self.prior_shape), self.prior_rate))
         sigma = sigma2.sqrt()
-        prior = dist.Normal(x.new_zeros(X.shape[1]), self.scale * sigma.unsqueeze(-1)).to_event(1)
+        prior = dist.Normal(x.new_zeros(X.shape[1]), self.prior_scale * sigma.unsqueeze(-1)).to_event(1)
         beta = pyro.sample("beta", prior)
         mean: Tensor = torch.linalg.vecdot(X, beta)
         with pyro.plate("row", len(x)):
@@ -96,9 +98,9 @@ class LinearRegression(PyroModule):
             log p(y) = log Gamma(a_N) - log Gamma(a) + a log b - a_N log b_N + log |L| - P log s - N/2 log 2 pi
         """
         _, L, a_N, b_N = self._posterior(x, y)
-        a, b, (N, P) = self.shape, self.rate, (len(x), len(L))
+        a, b, (N, P) = self.prior_shape, self.prior_rate, (len(x), len(L))
         noise = a_N.lgamma() - math.lgamma(a) + a * math.log(b) - a_N * b_N.log()
-        return noise + L.diagonal().log().sum() - P * math.log(self.scale) - N / 2 * math.log(2 * math.pi)
+        return noise + L.diagonal().log().sum() - P * math.log(self.prior_scale) - N / 2 * math.log(2 * math.pi)
 
     def check(self, x: Tensor, y: Tensor) -> None:
         """A table and one response for each of its rows; the prior is proper, so any number of rows will do.
@@ -120,12 +122,12 @@ class LinearRegression(PyroModule):
         """
         X = self._design(x)
         eye = torch.eye(X.shape[1], dtype=x.dtype, device=x.device)
-        rows, response = torch.cat([X, eye / self.scale]), torch.cat([y, y.new_zeros(len(eye))])
+        rows, response = torch.cat([X, eye / self.prior_scale]), torch.cat([y, y.new_zeros(len(eye))])
         # The columns are reversed so that the inverse of R, reversed back, is lower and not upper triangular.
         R = torch.linalg.qr(rows.flip(1), mode="r").R
         L = torch.linalg.solve_triangular(R, eye, upper=True).flip(0, 1)
         L = L * L.diagonal().sign()
         m_N = torch.linalg.lstsq(rows, response.unsqueeze(1)).solution.squeeze(1)
-        a_N = x.new_full((), self.shape + len(x) / 2)
-        b_N = self.rate + (response - rows @ m_N).square().sum() / 2
+        a_N = x.new_full((), self.prior_shape + len(x) / 2)
+        b_N = self.prior_rate + (response - rows @ m_N).square().sum() / 2
         return m_N, L, a_N, b_N

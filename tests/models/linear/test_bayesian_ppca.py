@@ -49,7 +49,7 @@ def _triangular(draw: dict[str, Tensor], features: int, latents: int) -> np.ndar
 @pytest.mark.parametrize("seed", range(3))
 def test_log_joint_is_the_formula(features: int, latents: int, seed: int, device: str) -> None:
     """Every site against scipy, with chi densities on the diagonal of W; 1e-10 relative."""
-    model, s = BayesianPPCA(features=features, latents=latents, scale=1.7).to(device), 1.7
+    model, s = BayesianPPCA(features=features, latents=latents, prior_scale=1.7).to(device), 1.7
     draw, x = _draw(features, latents, seed, device), _data(features, device)
     trace = _trace(model, draw, x)
     W, mu, sigma = (torch.as_tensor(trace.nodes[name]["value"]).cpu().numpy() for name in ("W", "mu", "sigma"))
@@ -72,7 +72,7 @@ def test_prior_is_that_of_free_loadings(features: int, latents: int, seed: int) 
 
     With W = L Q the volume element is prod_k L_kk^(K-k) dL dQ, and O(K) has volume 2^K pi^(K^2/2) / Gamma_K(K/2).
     """
-    model, K = BayesianPPCA(features=features, latents=latents, scale=1.7), latents
+    model, K = BayesianPPCA(features=features, latents=latents, prior_scale=1.7), latents
     draw = _draw(features, latents, seed)
     nodes = _trace(model, draw, _data(features)).nodes
     prior = sum(float(torch.as_tensor(nodes[name]["log_prob_sum"])) for name in ("W_diagonal", "W_below"))
@@ -108,7 +108,7 @@ def test_it_is_a_program_without_a_guide_or_a_density() -> None:
         (_data(4), "x: has 4 columns, but the model is made for 3"),
         (_data(3)[:1], "x: has too few rows; got 1 rows; expected at least 2 rows"),
         (torch.ones(9, 3), "x: all rows are identical"),
-        (_data(3) * 1000, r"x: lies far from the prior, which has scale 10; .*create the model with scale="),
+        (_data(3) * 1000, r"x: lies far from the prior; .*create the model with prior_scale=1"),
     ],
 )
 def test_check_names_what_is_wrong(x: Tensor, message: str) -> None:
@@ -120,7 +120,7 @@ def test_check_accepts_the_data() -> None:
     BayesianPPCA(features=3).check(_data(3))
 
 
-@pytest.mark.parametrize("options", [{"latents": 3}, {"latents": 0}, {"scale": 0.0}, {"scale": "1"}])
+@pytest.mark.parametrize("options", [{"latents": 3}, {"latents": 0}, {"prior_scale": 0.0}, {"prior_scale": "1"}])
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):
         BayesianPPCA(features=3, **options)

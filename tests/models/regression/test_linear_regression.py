@@ -17,7 +17,7 @@ from ppzoo.models.regression.linear_regression import LinearRegression
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"intercept": False},
-    {"scale": 0.7, "shape": 3.0, "rate": 0.2},
+    {"prior_scale": 0.7, "prior_shape": 3.0, "prior_rate": 0.2},
 ]
 
 
@@ -44,8 +44,8 @@ def test_evidence_is_a_multivariate_t(options: dict[str, Any], rows: int, column
     """y ~ t with 2a degrees of freedom, location 0, shape (b/a) (I + s^2 X X^T); 1e-10 relative."""
     model, (x, y) = LinearRegression(**options), _data(rows, columns)
     X = _design(model, x)
-    shape = model.rate / model.shape * (np.eye(rows) + model.scale**2 * X @ X.T)
-    expected = stats.multivariate_t(np.zeros(rows), shape, df=2 * model.shape).logpdf(y.numpy())
+    shape = model.prior_rate / model.prior_shape * (np.eye(rows) + model.prior_scale**2 * X @ X.T)
+    expected = stats.multivariate_t(np.zeros(rows), shape, df=2 * model.prior_shape).logpdf(y.numpy())
     assert float(model.solve(x, y)) == pytest.approx(float(expected), rel=1e-10)
 
 
@@ -64,14 +64,14 @@ def test_posterior_moments_are_the_textbooks(options: dict[str, Any]) -> None:
     """Precision, mean, shape and rate of the normal-inverse-gamma posterior, 1e-9 relative."""
     model, (x, y) = LinearRegression(**options), _data(30, 3)
     X = _design(model, x)
-    precision = X.T @ X + np.eye(X.shape[1]) / model.scale**2
+    precision = X.T @ X + np.eye(X.shape[1]) / model.prior_scale**2
     mean = np.linalg.solve(precision, X.T @ y.numpy())
     m_N, L, a_N, b_N = (part.numpy() for part in model._posterior(x, y))
     np.testing.assert_allclose(m_N, mean, rtol=1e-9)
     np.testing.assert_allclose(L @ L.T, np.linalg.inv(precision), rtol=1e-9, atol=1e-12)
-    assert float(a_N) == model.shape + 15
+    assert float(a_N) == model.prior_shape + 15
     rest = (y.numpy() @ y.numpy() - mean @ precision @ mean) / 2
-    assert float(b_N) == pytest.approx(model.rate + rest, rel=1e-9)
+    assert float(b_N) == pytest.approx(model.prior_rate + rest, rel=1e-9)
 
 
 def test_draws_have_the_posterior_mean_and_variance(seeded: None) -> None:
@@ -126,7 +126,9 @@ def test_check_accepts_a_single_row() -> None:
     LinearRegression().check(*_data(1, 3))
 
 
-@pytest.mark.parametrize("options", [{"scale": 0}, {"shape": -1.0}, {"rate": float("nan")}, {"intercept": 1}])
+@pytest.mark.parametrize(
+    "options", [{"prior_scale": 0}, {"prior_shape": -1.0}, {"prior_rate": float("nan")}, {"intercept": 1}]
+)
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):
         LinearRegression(**options)
