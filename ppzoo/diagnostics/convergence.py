@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ppzoo.diagnostics.arviz import mcmc_numbers, scalars
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 
-__all__ = ["diagnose_chains"]
+__all__ = ["diagnose_chains", "is_constant"]
 
 R_HAT = 1.01
 ESS_PER_CHAIN, ESS_ENOUGH = 100, 400
@@ -149,10 +149,10 @@ def _divergences(diverging: NDArray[np.float64], numbers: dict[str, float]) -> I
 
 
 def _moving(draws: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    return {name: values for name, values in draws.items() if not _is_constant(values)}
+    return {name: values for name, values in draws.items() if not is_constant(values)}
 
 
-def _is_constant(values: NDArray[np.float64]) -> bool:
+def is_constant(values: NDArray[np.float64]) -> bool:
     """One value in all chains, up to rounding in the type that the draws were made in."""
     single = np.array_equal(values, values.astype(np.float32), equal_nan=True)
     eps = float(np.finfo(np.float32 if single else np.float64).eps)
