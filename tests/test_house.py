@@ -60,11 +60,6 @@ def test_no_exemption_is_stale(inner: str):
     assert (ROOT / where).exists()
 
 
-def test_test_files_have_unique_names():
-    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
-    assert sorted(names) == sorted(set(names))
-
-
 def test_the_tree_is_never_deeper_than_family_and_file():
     deep = [_name(path) for path in SOURCES if len(path.relative_to(ROOT / "ppzoo").parts) > 3]
     assert deep == []
