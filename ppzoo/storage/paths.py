@@ -56,12 +56,12 @@ def reported(target: Path, action: str) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except (OSError, MemoryError) as error:
-        reason = f"{error.strerror} ({error.filename!r})" if isinstance(error, OSError) else "not enough memory"
+    except OSError as error:
+        where = f" ({str(error.filename)!r})" if error.filename else ""
         raise StorageError(
             f"cannot {action} this folder",
             argument=repr(str(target)),
-            got=reason,
+            got=f"{error.strerror or error}{where}",
             remedy=remedies[action],
         ) from error
 
