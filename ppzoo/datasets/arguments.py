@@ -139,8 +139,8 @@ def _by_name(signature: Signature, record: Dataset) -> _Given:
         values = _arrays(signature, record)
         notes += _truth_notes("x", record, columns)
         found = {name: record.columns[name] for name in values if name in record.columns}
-        if _takes_the_whole(signature, values):
-            name = next(name for name in (*signature.required, f"{signature.star}[0]") if name not in values)
+        name = _slot_for_the_whole(signature, values)
+        if name:
             source = _main(record)
             values[name] = record.data[source]
             found |= {name: record.columns[source]} if source in record.columns else {}
@@ -148,12 +148,13 @@ def _by_name(signature: Signature, record: Dataset) -> _Given:
     return _arranged(signature, _Given(values, frozenset(), found, dict(record.coords), notes, remedy))
 
 
-def _takes_the_whole(signature: Signature, values: Mapping[str, Any]) -> bool:
-    """Whether the function has one argument of another name, or only ``*args``, for the main array."""
-    missing = [name for name in signature.required if name not in values]
+def _slot_for_the_whole(signature: Signature, values: Mapping[str, Any]) -> str:
+    """The one argument that takes the main array although it has another name; empty where there is none."""
     if not signature.names and not signature.star:
         signature.by_position((values,))  # raises: it takes no data
-    return (len(signature.required) == 1 and len(missing) == 1) or not (signature.names or values)
+    if len(signature.required) == 1 and signature.required[0] not in values:
+        return signature.required[0]
+    return "" if signature.required or values else (*signature.names, f"{signature.star}[0]")[0]
 
 
 def _arrays(signature: Signature, record: Dataset) -> dict[str, Any]:

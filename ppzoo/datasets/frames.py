@@ -103,7 +103,7 @@ def column_array(name: str, column: pd.Series[Any]) -> NDArray[np.generic]:
     kind: Any = column.dtype
     argument = _label(name)
     _refuse_type(argument, name, column)
-    if not types.is_numeric_dtype(kind):
+    if not (types.is_numeric_dtype(kind) or types.is_bool_dtype(kind)):
         _refuse_entries(argument, column)
     if types.is_extension_array_dtype(kind):
         _refuse_missing(argument, column)
@@ -156,15 +156,12 @@ def _refuse_type(argument: str, name: str, column: pd.Series[Any]) -> None:
 
 
 def _refuse_entries(argument: str, column: pd.Series[Any]) -> None:
-    if str(column.dtype) in {"bool", "boolean"}:
-        return
     _refuse_first_text(argument, column)
     _refuse_missing(argument, column)
-    row = next(iter(range(len(column))))
     _refuse(
         argument,
         f"has dtype {column.dtype}",
-        f"{type(column.iloc[row]).__name__} at row {row}",
+        f"{type(column.iloc[0]).__name__} at row 0",
         "Convert it to numbers first, for instance with column.astype(float).",
     )
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ppzoo.datasets.frames import record_from_frame
 from ppzoo.datasets.numeric import is_array_like, plain_array
 from ppzoo.datasets.record import Dataset, split_rows
+from ppzoo.datasets.tensors import is_tensor, plain_tensor
 from ppzoo.errors import DataError
 
 __all__ = ["read_file", "record_from_array"]
@@ -66,8 +67,8 @@ def record_from_array(value: Any, *, name: str = "array", seed: int = 0) -> Data
         >>> record_from_array([[1.0, 2.0], [3.0, 4.0]])
         Dataset('array': x (2, 2); train 2, test 0)
     """
-    if hasattr(value, "detach"):  # a tensor, on whatever device and in whatever graph
-        value = value.detach().cpu()
+    if is_tensor(value):
+        value = plain_tensor("x", value, []).cpu().numpy()
     if not is_array_like(value) or getattr(value, "shape", None) == ():
         raise DataError(
             "these are no data",
@@ -87,12 +88,10 @@ def _from_arrays(arrays: dict[str, NDArray[np.generic]], *, name: str, seed: int
 
 def _read_numpy(path: Path, seed: int) -> Dataset:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                arrays = {name: loaded[name] for name in loaded.files}
-        else:
-            arrays = {"x": loaded}
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            archive = isinstance(loaded, np.lib.npyio.NpzFile)
+            arrays = {name: loaded[name] for name in loaded.files} if archive else {"x": loaded}
     except (ValueError, EOFError, zipfile.BadZipFile, MemoryError, KeyError) as error:
         reason = str(error).split("\n", 1)[0]
         if "pickle" in reason:

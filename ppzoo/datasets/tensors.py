@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["TOO_LARGE", "check_device", "check_dtype", "is_tensor", "to_tensors"]
+__all__ = ["TOO_LARGE", "check_device", "check_dtype", "is_tensor", "plain_tensor", "to_tensors"]
 
 TOO_LARGE = 1e18
 """From here on squares overflow float32; data this large are in the wrong unit."""
@@ -54,13 +54,14 @@ def to_tensors(
     asked = check_dtype(dtype)
     place = check_device(device, doubles=asked == torch.float64)
     notes: list[str] = []
-    plain = {name: _plain(name, value, notes) for name, value in values.items()}
-    tensors = {name: value for name, value in plain.items() if is_tensor(value)}
+    arrays = {name: value for name, value in values.items() if is_tensor(value) or is_array_like(value)}
+    tensors = {name: plain_tensor(name, value, notes) for name, value in arrays.items()}
     for name, tensor in tensors.items():
         _check_values(name, tensor, columns.get(name, ()))
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     check_device(place, doubles=asked is None and torch.float64 in kinds)
     truth = asked or functools.reduce(torch.promote_types, kinds or {torch.get_default_dtype()})
+    plain = dict(values)
     for name, tensor in tensors.items():
         kind = truth if tensor.dtype == torch.bool else tensor.dtype
         kind = asked if asked and tensor.is_floating_point() else kind
@@ -72,6 +73,28 @@ def is_tensor(value: object) -> bool:
     """Whether ``value`` is a torch tensor; torch is not imported for the question."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def plain_tensor(name: str, value: Any, notes: list[str]) -> Tensor:
+    """Data as a fresh tensor of bool, int64, float32 or float64, where they are; missing values stay.
+
+    Args:
+        name: What to call them in errors.
+        value: A tensor, array or list.
+        notes: Takes a sentence for each change.
+
+    Raises:
+        DataError: Where they are not real numbers.
+    """
+    import torch
+
+    tensor = _own_copy(name, value, notes) if is_tensor(value) else torch.from_numpy(plain_array(name, value))
+    if tensor.dtype == torch.bool:
+        notes.append(f"{name}: True/False became 1/0")
+    elif tensor.is_floating_point() and tensor.dtype not in {torch.float32, torch.float64}:
+        notes.append(f"{name}: {str(tensor.dtype).removeprefix('torch.')} was widened to float32")
+        return tensor.to(torch.float32)
+    return tensor
 
 
 def check_dtype(dtype: object) -> torch.dtype | None:
@@ -130,19 +153,6 @@ def _refuse_device(device: object, problem: str, remedy: str) -> NoReturn:
     raise OptionError(problem, argument="device", got=repr(str(device)), expected=expected, remedy=remedy)
 
 
-def _plain(name: str, value: Any, notes: list[str]) -> Any:
-    """A fresh tensor of bool, int64, float32 or float64; or the value itself where it is a setting."""
-    if is_tensor(value):
-        tensor = _own_copy(name, value, notes)
-    elif is_array_like(value):
-        import torch
-
-        tensor = torch.from_numpy(plain_array(name, value))
-    else:
-        return value
-    return _widened(name, tensor, notes)
-
-
 def _own_copy(name: str, value: Tensor, notes: list[str]) -> Tensor:
     import torch
 
@@ -173,17 +183,6 @@ def _integers(name: str, value: Tensor) -> Tensor:
     if str(value.dtype) == "torch.uint64":  # torch cannot compare these
         return torch.from_numpy(plain_array(name, value.detach().cpu().numpy()))
     return value.to(torch.int64)
-
-
-def _widened(name: str, tensor: Tensor, notes: list[str]) -> Tensor:
-    import torch
-
-    if tensor.dtype == torch.bool:
-        notes.append(f"{name}: True/False became 1/0")
-    elif tensor.is_floating_point() and tensor.dtype not in {torch.float32, torch.float64}:
-        notes.append(f"{name}: {str(tensor.dtype).removeprefix('torch.')} was widened to float32")
-        return tensor.to(torch.float32)
-    return tensor
 
 
 def _check_values(name: str, tensor: Tensor, columns: Sequence[str]) -> None:
