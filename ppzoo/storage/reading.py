@@ -128,7 +128,10 @@ def _read_plain(path: Path, size: int) -> bytes:
     with open(handle, "rb") as stream:
         if not stat.S_ISREG(os.fstat(handle).st_mode):  # swapped since it was checked
             raise _damaged(path, "is not a plain file", "", "a file")
-        data = stream.read(size + 1)
+        try:
+            data = stream.read(size + 1)
+        except MemoryError as error:
+            raise _damaged(path, "does not fit into memory", f"{size} bytes", "") from error
     if len(data) != size:
         raise _damaged(path, "has the wrong size", f"{len(data)} bytes or more", f"{size} bytes")
     return data

@@ -236,6 +236,11 @@ def test_a_pipe_put_in_place_of_a_checked_file_does_not_hang(folder: Path, monke
         read_folder(folder)
 
 
+def test_a_file_larger_than_memory_is_reported(folder: Path) -> None:
+    with pytest.raises(StorageError, match=r"settings\.json': does not fit into memory; got 4611686018427387904 bytes"):
+        reading._read_plain(folder / "settings.json", 2**62)
+
+
 def test_a_fault_of_the_disk_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> int:
         raise OSError(5, "Input/output error", str(args[0]))
