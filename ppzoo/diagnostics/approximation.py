@@ -125,17 +125,21 @@ def diagnose_approximation(
 def _tail_index(log_weights: NDArray[np.float64]) -> float:
     """k-hat of weights whose largest is 1; asks ArviZ only where its fit is defined."""
     s = log_weights.size
-    tail = np.sort(log_weights)[-int(min(s / 5, 3 * math.sqrt(s))) :]
+    n = int(min(s / 5, 3 * math.sqrt(s)))
+    ordered = np.sort(log_weights)
+    cutoff, tail = ordered[-n - 1], ordered[-n:]
     if tail[-1] - tail[0] < CONSTANT:  # bounded: the largest weights are equal
         return -math.inf
-    # The fit leans on the lower quartile of the tail. Where that underflows beside the largest weight, ArviZ 0.8 gives
-    # a k-hat near zero to the worst weights there are.
-    if tail[len(tail) // 4] < -UNDERFLOW:
+    # The fit leans on the lower quartile of the tail. Where that underflows beside the largest weight, or equals the
+    # cutoff, ArviZ 0.8 answers with its prior: a k-hat near zero to the worst weights there are.
+    quartile = tail[int(n / 4 + 0.5) - 1]
+    if quartile < -UNDERFLOW:
         return math.inf
+    if quartile == cutoff:
+        return math.nan
     with np.errstate(all="ignore"):
         # ArviZ takes log likelihoods and weighs by their inverse: hence the minus
-        k = float(array_stats.psislw(-log_weights)[1])
-    return k if math.isfinite(k) else math.nan
+        return float(array_stats.psislw(-log_weights)[1])
 
 
 def _weights(log_weights: NDArray[np.float64], numbers: dict[str, float]) -> Iterator[Finding]:

@@ -189,8 +189,9 @@ def density(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     low, high = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 0.0)
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         return np.zeros(0), np.zeros(0)
-    grid, heights, _ = array_stats.kde(finite[(finite >= low) & (finite <= high)])
-    return np.asarray(grid), np.asarray(heights)
+    unit = (finite[(finite >= low) & (finite <= high)] - low) / (high - low)  # squares of huge draws would overflow
+    grid, heights, _ = array_stats.kde(unit)
+    return low + (high - low) * np.asarray(grid), np.asarray(heights) / (high - low)
 
 
 def format_estimate(value: float, mcse: float) -> str:
