@@ -91,15 +91,13 @@ def _is_broad(handler: ast.ExceptHandler) -> bool:
 def test_every_public_name_says_what_it_is(name: str):
     try:
         module = importlib.import_module(name)
+        values = {public: getattr(module, public) for public in getattr(module, "__all__", ())}
     except ModuleNotFoundError as error:
         if error.name not in {"torch", "pyro"}:  # the one installation without them is the torch-free leg of CI
             raise
         pytest.skip(f"{error.name} is not installed here")
-    silent = []
-    for public in getattr(module, "__all__", ()):
-        value = getattr(module, public)  # a name in __all__ that does not exist fails here
-        if (inspect.isclass(value) or inspect.isroutine(value)) and not _documented(value):
-            silent.append(public)
+    things = {public: value for public, value in values.items() if inspect.isclass(value) or inspect.isroutine(value)}
+    silent = [public for public, value in things.items() if not _documented(value)]
     assert silent == [], "public names without a docstring of their own"
 
 
