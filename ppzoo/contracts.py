@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checked", "Density", "EM", "Encoder", "Exact", "Game", "Generator", "Guided", "Program"]
+__all__ = ["EM", "Checked", "Density", "Encoder", "Exact", "Game", "Generator", "Guided", "Program"]
 
 
 @runtime_checkable

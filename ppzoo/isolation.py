@@ -119,8 +119,9 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 @contextmanager
 def _pyro_settings(validate: bool) -> Iterator[None]:
     before = pyro.settings.get()
-    frames = list(runtime._PYRO_STACK)
+    frames, plates = list(runtime._PYRO_STACK), list(runtime._DIM_ALLOCATOR._stack)
     runtime._PYRO_STACK.clear()
+    runtime._DIM_ALLOCATOR._stack.clear()
     pyro.settings.set(**_SETTINGS)
     pyro.enable_validation(validate)
     try:
@@ -128,6 +129,7 @@ def _pyro_settings(validate: bool) -> Iterator[None]:
     finally:
         pyro.settings.set(**before)
         runtime._PYRO_STACK[:] = frames
+        runtime._DIM_ALLOCATOR._stack[:] = plates
 
 
 @contextmanager

@@ -66,8 +66,7 @@ class Fit:
     Example:
         >>> import ppzoo
         >>> data = ppzoo.load_dataset("diabetes")
-        >>> model = ppzoo.create_model("linear_regression", features=10)
-        >>> fit = ppzoo.fit(model, data, method="exact", seed=0)
+        >>> fit = ppzoo.fit(ppzoo.create_model("linear_regression"), data, method="exact", seed=0)
         >>> fit.diagnose().verdict
         'trust'
     """
@@ -209,9 +208,12 @@ class Fit:
     def _tree(self) -> xr.DataTree:
         groups, sites, attrs = self._groups()
         return build_datatree(
-            {group: {name: value.numpy(force=True) for name, value in found.items()} for group, found in groups.items()},
+            {
+                group: {name: value.numpy(force=True) for name, value in found.items()}
+                for group, found in groups.items()
+            },
             dims={name: site.dims for name, site in sites.items()},
-            coords={name: labels for name, labels in self.pair.data.coords.items()},
+            coords=dict(self.pair.data.coords),
             attrs=attrs,
         )
 

@@ -94,11 +94,10 @@ def load(path: str | os.PathLike[str], *, model: Any = None, guide: Any = None) 
 
     Example:
         >>> import tempfile, ppzoo
-        >>> data, model = ppzoo.load_dataset("diabetes"), ppzoo.create_model("linear_regression", features=10)
-        >>> fit = ppzoo.fit(model, data, method="exact")
+        >>> fit = ppzoo.fit(ppzoo.create_model("linear_regression"), ppzoo.load_dataset("diabetes"), method="exact")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     again = ppzoo.load(fit.save(f"{folder}/run"))
-        >>> bool((again.draws(5)["sigma"] == fit.draws(5)["sigma"]).all())
+        >>> bool((again.draws(5)["beta"] == fit.draws(5)["beta"]).all())
         True
     """
     folder = read_folder(path)
@@ -174,7 +173,7 @@ def _make(source: Any, path: str | os.PathLike[str]) -> Any:
         raise _damaged(
             path, f"holds a fit of your own model {source['name']!r}", "no model", "ppzoo.load(path, model=...)"
         )
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in source["options"].items()}
+    options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in source["options"].items()}
     return create_model(source["name"], **options)
 
 

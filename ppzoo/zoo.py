@@ -58,6 +58,69 @@ _CARDS = (
         "eight_schools",
         ("nuts", "svi"),
     ),
+    Card(
+        "linear_regression",
+        "ppzoo.models.regression.linear_regression:LinearRegression",
+        "Conjugate linear regression: the exact posterior and evidence in closed form.",
+        "Gelman et al., Bayesian Data Analysis, 3rd edition, section 14.2, 2013",
+        "https://sites.stat.columbia.edu/gelman/book/",
+        "diabetes",
+        ("exact", "svi", "nuts"),
+    ),
+    Card(
+        "ppca",
+        "ppzoo.models.linear.ppca:PPCA",
+        "Probabilistic PCA: a linear latent code with Gaussian noise; the guide is the exact posterior.",
+        "Tipping and Bishop, Probabilistic Principal Component Analysis, 1999",
+        "https://doi.org/10.1111/1467-9868.00196",
+        "iris",
+        ("exact", "svi", "nuts"),
+    ),
+    Card(
+        "bayesian_ppca",
+        "ppzoo.models.linear.bayesian_ppca:BayesianPPCA",
+        "PPCA with priors on loadings, mean and noise; the codes are integrated out.",
+        "Bishop, Bayesian PCA, 1998",
+        "https://papers.nips.cc/paper/1998/hash/c88d8d0a6097754525e02c2246d8d27f-Abstract.html",
+        "iris",
+        ("nuts", "svi"),
+    ),
+    Card(
+        "gmm",
+        "ppzoo.models.mixture.gmm:GaussianMixture",
+        "Mixture of Gaussians by maximum likelihood; assignments are summed out.",
+        "Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977",
+        "https://doi.org/10.1111/j.2517-6161.1977.tb01600.x",
+        "old_faithful",
+        ("em", "svi"),
+    ),
+    Card(
+        "bayesian_gmm",
+        "ppzoo.models.mixture.bayesian_gmm:BayesianGaussianMixture",
+        "Mixture of Gaussians with priors; components ordered along the first column, so chains agree on their names.",
+        "Richardson and Green, On Bayesian Analysis of Mixtures, 1997",
+        "https://doi.org/10.1111/1467-9868.00095",
+        "old_faithful",
+        ("nuts", "svi"),
+    ),
+    Card(
+        "vae",
+        "ppzoo.models.autoencoder.vae:VAE",
+        "Variational autoencoder: a neural decoder of a Gaussian code, an encoder as amortised guide.",
+        "Kingma and Welling, Auto-Encoding Variational Bayes, 2014",
+        "https://arxiv.org/abs/1312.6114",
+        "digits",
+        ("svi",),
+    ),
+    Card(
+        "realnvp",
+        "ppzoo.models.flow.realnvp:RealNVP",
+        "Normalising flow of affine couplings: exact density and exact samples.",
+        "Dinh, Sohl-Dickstein and Bengio, Density Estimation Using Real NVP, 2017",
+        "https://arxiv.org/abs/1605.08803",
+        "two_moons",
+        ("svi",),
+    ),
 )
 _ZOO = {card.name: card for card in _CARDS}
 
@@ -82,7 +145,7 @@ def model_card(name: str) -> Card:
         >>> model_card("eight_schools").methods
         ('nuts', 'svi')
     """
-    if not isinstance(name, str) or name not in _ZOO:
+    if name not in _ZOO:
         raise ModelError("is not in the zoo", argument="model", got=repr(name), remedy=nearest(str(name), _ZOO))
     return _ZOO[name]
 

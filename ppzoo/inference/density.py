@@ -144,11 +144,11 @@ def report_sites(pair: Pair, start: Callable[[dict[str, Any]], Tensor] = near_ze
     conditioned = Pair(pair.owner, _conditioned(pair.model, leaves), pair.data).trace_model(start)
     conditioned.compute_log_prob()
     nodes = conditioned.nodes
-    total = sum(nodes[s.name]["log_prob_sum"] for s in sites if s.kind != "deterministic")
-    gradients = dict.fromkeys(leaves, False)
-    if isinstance(total, Tensor) and total.requires_grad and leaves:
+    total = sum(nodes[s.name]["log_prob_sum"] for s in sites if s.kind != "deterministic") + torch.zeros(())
+    gradients: dict[str, bool] = {}
+    if leaves:
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        gradients = {n: g is None or bool(torch.isfinite(g).all()) for n, g in zip(leaves, found, strict=True)}
+        gradients = {n: g is None or bool(g.isfinite().all()) for n, g in zip(leaves, found, strict=True)}  # type: ignore[redundant-expr]  # allow_unused gives None
     return [
         SiteReport(
             name=site.name,

@@ -6,6 +6,7 @@ else one draw at a time. Both give the same numbers; :class:`Mapped` says which 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppzoo.inference.program import Pair, Site, sites_of
+from ppzoo.errors import ModelError
+from ppzoo.inference.program import Pair, Site, nodes_of, sites_of, trace_of
 
 __all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "map_draws", "predict"]
 
@@ -52,6 +54,7 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
     size = max((value.numel() for value in first.values()), default=1)
     torch.set_rng_state(state)
     try:
+        warnings.filterwarnings("ignore", message="There is a performance drop")  # vmap loops over some operation
         chunk = max(1, min(n, _ELEMENTS_AT_ONCE // max(1, size)))
         values = torch.func.vmap(one, randomness="different", chunk_size=chunk)(inputs)
         return Mapped(values, vectorised=True)
@@ -66,7 +69,7 @@ def draw_guide(pair: Pair, n: int) -> Mapped:
     """``n`` draws of every latent site from the guide on the pair's data."""
 
     def one(_: Values) -> Values:
-        trace = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+        trace = trace_of(_guide(pair), pair.data)
         return {s.name: s.value for s in sites_of(trace) if s.kind != "observed" and not _auxiliary(trace, s)}
 
     return map_draws(one, {}, n)
@@ -79,7 +82,6 @@ def evaluate(pair: Pair, draws: Values, n: int) -> Mapped:
     Finite discrete sites that the draws do not hold are summed out of the pointwise likelihood where that is
     defined: one observed site, in the same plates as every such site. Elsewhere the likelihood is left out.
     """
-
     sites = list(sites_of(pair.trace_model()))
 
     def one(values: Values) -> Values:
@@ -94,10 +96,10 @@ def predict(pair: Pair, draws: Values, n: int) -> Mapped:
 
     def one(values: Values) -> Values:
         program = poutine.condition(_Unobserve()(pair.model), values)  # observed anew, latent as drawn
-        trace = poutine.trace(program).get_trace(*pair.data.args, **pair.data.kwargs)
+        trace = trace_of(program, pair.data)
         return {
             name: node["value"]
-            for name, node in trace.nodes.items()
+            for name, node in nodes_of(trace).items()
             if node["type"] == "sample" and node["infer"].get("was_observed") and node["value"].numel()
         }
 
@@ -117,15 +119,18 @@ def log_weights(pair: Pair, n: int) -> Tensor | None:
     by_name = {s.name: s for s in sites}
 
     def one(_: Values) -> Values:
-        guide = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+        guide = trace_of(_guide(pair), pair.data)
         guide.compute_log_prob()
         drawn = list(sites_of(guide))
         values = {s.name: s.value for s in drawn if not _auxiliary(guide, s)}
-        log_q = sum(_to_plate(guide.nodes[s.name]["log_prob"], s, plate) for s in drawn)
+        log_q = sum((_to_plate(nodes_of(guide)[s.name]["log_prob"], s, plate) for s in drawn), torch.zeros(()))
         log_p = sum(
-            _to_plate(value, by_name[name.partition("/")[2]], plate)
-            for name, value in _densities(pair, sites, values).items()
-            if not name.startswith("value/")
+            (
+                _to_plate(value, by_name[name.partition("/")[2]], plate)
+                for name, value in _densities(pair, sites, values).items()
+                if not name.startswith("value/")
+            ),
+            torch.zeros(()),
         )
         return {"log_weight": log_p - log_q}
 
@@ -142,18 +147,27 @@ def common_plate(pair: Pair) -> str | None:
     return min(dims, key=lambda name: dims[name], default=None)
 
 
+def _guide(pair: Pair) -> Callable[..., Any]:
+    if pair.guide is None:
+        raise ModelError("has no guide to draw from", argument="fit")
+    return pair.guide
+
+
 def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
     hidden = [s for s in sites if s.kind == "discrete" and s.name not in values]
-    model = poutine.condition(pair.model, {n: v for n, v in values.items() if any(s.name == n for s in sites)})
+    depth = max((-dim for s in sites for _, dim, _ in s.plates), default=0)
+    model: Callable[..., Any] = poutine.condition(
+        pair.model, {n: v for n, v in values.items() if any(s.name == n for s in sites)}
+    )
     if hidden:
-        depth = max((-dim for s in sites for _, dim, _ in s.plates), default=0)
         conditioned = Pair(pair.owner, model, pair.data).enumerated()
         model = poutine.enum(conditioned, first_available_dim=-1 - depth)
-    trace = poutine.trace(model).get_trace(*pair.data.args, **pair.data.kwargs)
+    trace = trace_of(model, pair.data)
     trace.compute_log_prob()
     found: Values = {}
+    nodes = nodes_of(trace)
     for site in sites:
-        node = trace.nodes[site.name]
+        node = nodes[site.name]
         if site.kind == "deterministic":
             found[f"value/{site.name}"] = node["value"]
         elif site in hidden:
@@ -163,13 +177,13 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
         elif not hidden:
             found[f"likelihood/{site.name}"] = node["log_prob"]
         elif _summable(sites, hidden):
-            found[f"likelihood/{site.name}"] = _sum_out(trace, site, hidden, depth)
+            found[f"likelihood/{site.name}"] = _sum_out(nodes, site, hidden, depth)
     return found
 
 
-def _sum_out(trace: poutine.Trace, site: Site, hidden: list[Site], depth: int) -> Tensor:
+def _sum_out(nodes: dict[str, Any], site: Site, hidden: list[Site], depth: int) -> Tensor:
     """Log-sum-exp over the enumerated dimensions, which lie to the left of every plate."""
-    joint = trace.nodes[site.name]["log_prob"] + sum(trace.nodes[s.name]["log_prob"] for s in hidden)
+    joint: Tensor = nodes[site.name]["log_prob"] + sum(nodes[s.name]["log_prob"] for s in hidden)
     flat = joint.reshape(-1, *joint.shape[joint.dim() - depth :]) if depth else joint.reshape(-1)
     return flat.logsumexp(0)
 
@@ -180,7 +194,7 @@ def _summable(sites: list[Site], hidden: list[Site]) -> bool:
 
 
 def _weighable(pair: Pair) -> bool:
-    guide = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+    guide = trace_of(_guide(pair), pair.data)
     given = {s.name for s in sites_of(guide)}
     sites = list(sites_of(pair.trace_model()))
     hidden = [s for s in sites if s.kind == "discrete" and s.name not in given]
@@ -197,7 +211,7 @@ def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:
 
 
 def _auxiliary(trace: poutine.Trace, site: Site) -> bool:
-    return bool(trace.nodes[site.name]["infer"].get("is_auxiliary"))
+    return bool(nodes_of(trace)[site.name]["infer"].get("is_auxiliary"))
 
 
 class _Unobserve(Messenger):

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from ppzoo.checks import check_integer, check_real
+from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.outcome import Outcome, Run
@@ -31,7 +31,7 @@ class EM:
         steps: Largest number of iterations.
         tolerance: Stop when the log likelihood per row rises by less, in nats.
         restarts: Independent starting points; the best end is kept.
-        warm: Start from the model's parameters as they are instead of a start drawn from the data.
+        init: ``"data"`` draws each start from the data, ``"model"`` starts once, from the parameters as they are.
     """
 
     name: ClassVar[str] = "em"
@@ -41,12 +41,13 @@ class EM:
     steps: int = 500
     tolerance: float = 1e-8
     restarts: int = 5
-    warm: bool = False
+    init: str = "data"
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps)
         check_integer("restarts", self.restarts)
         check_real("tolerance", self.tolerance, at_least=0.0)
+        check_choice("init", self.init, ("data", "model"))
 
     def check_model(self, model: object) -> None:
         """The model has an E step and an M step."""
@@ -63,11 +64,11 @@ class EM:
         """Climb from each starting point; the parameters of the best end are kept."""
         pair.guide = pair.owner.guide
         pair.first_run()
-        restarts = 1 if self.warm else self.restarts
+        restarts = 1 if self.init == "model" else self.restarts
         best, best_state, converged = np.array([-math.inf]), pair.owner.state_dict(), False
         with Progress(restarts * self.steps, "em", run.progress) as progress:
             for _ in range(restarts):
-                if not self.warm:
+                if self.init == "data":
                     pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
                 path, done = self._climb(pair, progress)
                 if path[-1] > best[-1]:

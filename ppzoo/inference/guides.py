@@ -14,10 +14,12 @@ from pyro.infer.autoguide import (
     AutoMultivariateNormal,
     AutoNormal,
 )
+from pyro.infer.autoguide.initialization import InitMessenger
+from torch import nn
 
 from ppzoo.checks import nearest
 from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.program import Pair, copy_model, has_method, sites_of
+from ppzoo.inference.program import Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import prior_median
 
 __all__ = ["GUIDES", "check_guide", "choose_guide"]
@@ -45,21 +47,17 @@ def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list
     if guide is None:
         if has_method(owner, "guide"):
             return owner.guide  # type: ignore[no-any-return]  # has_method: it is a bound method
-        guide = "normal"
         if not latent:
             return _empty_guide
+        guide = "normal"
     if isinstance(guide, str):
         if guide not in GUIDES:
             raise OptionError("unknown guide", argument="guide", got=repr(guide), remedy=nearest(guide, GUIDES))
         guide = GUIDES[guide]
     if inspect.isclass(guide) and issubclass(guide, AutoGuide):
-        if not latent:
-            raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=guide.__name__)
-        return _build(guide, poutine.block(model, expose=latent))
+        return _automatic(guide, model, latent)
     if isinstance(guide, AutoGuide):
-        twin: AutoGuide = copy_model(guide)
-        twin._model = (poutine.block(model, expose=latent),)
-        return twin
+        return _adopted(guide, owner, model, latent)
     if callable(guide):
         return copy_model(guide)  # type: ignore[no-any-return]  # callable in, callable out
     raise OptionError(
@@ -70,6 +68,22 @@ def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list
     )
 
 
+def _automatic(kind: type[AutoGuide], model: Callable[..., Any], latent: list[str]) -> AutoGuide:
+    if not latent:
+        raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=kind.__name__)
+    build: Callable[..., AutoGuide] = kind
+    return build(poutine.block(model, expose=latent), init_loc_fn=prior_median)
+
+
+def _adopted(guide: AutoGuide, owner: Any, model: Callable[..., Any], latent: list[str]) -> AutoGuide:
+    """A copy; one made for a module knows the user's, and is pointed to the copy that is fitted."""
+    twin: AutoGuide = copy_model(guide)
+    if isinstance(owner, nn.Module):
+        start = getattr(guide, "init_loc_fn", prior_median)
+        point_guide(twin, (InitMessenger(start)(poutine.block(model, expose=latent)),))
+    return twin
+
+
 def check_guide(pair: Pair) -> None:
     """Model and guide name the same continuous latent sites, with the same shapes.
 
@@ -78,10 +92,10 @@ def check_guide(pair: Pair) -> None:
     """
     if pair.guide is None:
         return
-    guide_trace = poutine.trace(pair.guide).get_trace(*pair.data.args, **pair.data.kwargs)
+    guide_trace = trace_of(pair.guide, pair.data)
     wanted = {site.name: site for site in sites_of(pair.trace_model()) if site.kind in ("latent", "discrete")}
     given = {site.name: site for site in sites_of(guide_trace) if site.kind in ("latent", "discrete")}
-    auxiliary = {name for name, node in guide_trace.nodes.items() if node.get("infer", {}).get("is_auxiliary")}
+    auxiliary = {name for name, node in nodes_of(guide_trace).items() if node.get("infer", {}).get("is_auxiliary")}
     missing = [name for name, site in wanted.items() if name not in given and site.kind == "latent"]
     extra = [name for name in given if name not in wanted and name not in auxiliary]
     if missing or extra:
@@ -105,10 +119,6 @@ def check_guide(pair: Pair) -> None:
                 expected=f"shape {wanted[name].shape}",
                 remedy="Use the same plates in both.",
             )
-
-
-def _build(kind: type[AutoGuide], model: Callable[..., Any]) -> AutoGuide:
-    return kind(model, init_loc_fn=prior_median)
 
 
 def _empty_guide(*args: Any, **kwargs: Any) -> None:

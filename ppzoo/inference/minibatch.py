@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import Tensor

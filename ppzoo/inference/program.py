@@ -17,6 +17,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer import config_enumerate
 from pyro.infer.autoguide import AutoGuide
 from pyro.infer.autoguide.initialization import InitMessenger
+from pyro.nn import PyroModule
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from ppzoo.errors import ModelError, PPZooError
 from ppzoo.inference.start import prior_median
 from ppzoo.isolation import Store
 
-__all__ = ["Pair", "Site", "copy_model", "entry_point", "has_method", "sites_of"]
+__all__ = ["Pair", "Site", "copy_model", "entry_point", "has_method", "nodes_of", "point_guide", "sites_of", "trace_of"]
 
 Guide = Callable[..., Any]
 
@@ -156,10 +157,8 @@ def copy_model(model: Any) -> Any:
         return model
     try:
         if inspect.ismethod(model):
-            return getattr(copy.deepcopy(model.__self__), model.__name__)
-        if isinstance(model, AutoGuide):
-            return _copy_guide(model)
-        return copy.deepcopy(model)
+            return getattr(copy_model(model.__self__), model.__name__)
+        twin = _copy_guide(model) if isinstance(model, AutoGuide) else copy.deepcopy(model)
     except (TypeError, RuntimeError) as error:
         raise ModelError(
             "cannot be copied, and a fit works on a copy",
@@ -167,17 +166,34 @@ def copy_model(model: Any) -> Any:
             got=f"{type(error).__name__}: {error}",
             remedy="Keep locks, files and graph tensors out of its attributes, or pass a function.",
         ) from error
+    for module in twin.modules() if isinstance(twin, nn.Module) else ():
+        if isinstance(module, PyroModule):
+            _make_local(module)
+    return twin
+
+
+def _make_local(module: PyroModule) -> None:
+    """Give a module that was made outside an isolated world the place for its own parameters that those inside have."""
+    context = module._pyro_context  # noqa: SLF001  # Pyro adds it only to modules made in local mode
+    if not hasattr(context, "param_state"):
+        context.param_state = {"params": {}, "constraints": {}}
 
 
 def _copy_guide(guide: AutoGuide) -> AutoGuide:
     """Deep copy without Pyro's habit of cutting the original guide off from its model."""
-    model, master = guide._model, guide.master
+    model, master = guide._model, guide.master  # noqa: SLF001  # the only way to a guide's model
     try:
         twin = copy.deepcopy(guide)
     finally:
-        guide._model, guide.master = model, master
-    twin._model = model
+        point_guide(guide, model)
+        guide.master = master
+    point_guide(twin, model)
     return twin
+
+
+def point_guide(guide: AutoGuide, model: tuple[Any, ...]) -> None:
+    """Tell an AutoGuide which model it guides."""
+    guide._model = model  # noqa: SLF001  # Pyro has no other way
 
 
 def has_method(model: Any, name: str) -> bool:
@@ -204,9 +220,19 @@ def entry_point(model: Any) -> Callable[..., Any]:
     )
 
 
+def nodes_of(trace: poutine.Trace) -> dict[str, Any]:
+    """The trace's records by name; Pyro types each entry as possibly absent."""
+    return dict(trace.nodes)
+
+
+def trace_of(program: Callable[..., Any], data: Arguments) -> poutine.Trace:
+    """One run of a program on its data."""
+    return poutine.trace(program).get_trace(*data.args, **data.kwargs)
+
+
 def sites_of(trace: poutine.Trace) -> Iterator[Site]:
     """The program's statements in order, without subsampling, factors and masked placeholders."""
-    for name, node in trace.nodes.items():
+    for name, node in nodes_of(trace).items():
         if node["type"] != "sample" or isinstance(node["fn"], _Subsample):
             continue
         value, fn = node["value"], node["fn"]
@@ -225,7 +251,7 @@ def sites_of(trace: poutine.Trace) -> Iterator[Site]:
 def _run(program: Callable[..., Any], data: Arguments) -> poutine.Trace:
     """One trace, with whatever the user's code raises turned into a message that says where it came from."""
     try:
-        return poutine.trace(program).get_trace(*data.args, **data.kwargs)
+        return trace_of(program, data)
     except PPZooError:
         raise
     except Exception as error:

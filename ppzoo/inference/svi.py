@@ -9,13 +9,14 @@ Kucukelbir et al., *Automatic Differentiation Variational Inference*, 2017, http
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
@@ -24,7 +25,7 @@ from ppzoo.errors import FitError, ModelError, OptionError
 from ppzoo.inference.guides import check_guide, choose_guide
 from ppzoo.inference.minibatch import Minibatches
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Pair, entry_point, has_method, sites_of
+from ppzoo.inference.program import Pair, Site, entry_point, has_method, sites_of
 from ppzoo.progress import Progress
 
 __all__ = ["SVI"]
@@ -32,6 +33,7 @@ __all__ = ["SVI"]
 _STEPS = 5000
 _SKIPS_IN_A_ROW = 50
 _WINDOW = 50  # steps over which the loss is averaged before two states are compared
+_CLEARLY = 4.0  # standard errors by which an earlier state must be better than the last to be put back
 
 _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -53,6 +55,8 @@ class SVI:
         batch_size: Rows a step looks at; all of them when ``None``.
         particles: Draws of the guide per step, averaged.
         clip: Largest norm of the gradient; larger ones are scaled down.
+        init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
+            starts from its parameters as they are.
         guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "delta"``; the
             model's own when ``None``, and ``"normal"`` where it has none.
     """
@@ -69,6 +73,7 @@ class SVI:
     batch_size: int | None = None
     particles: int = 1
     clip: float = 100.0
+    init: str = "data"
     guide: Any = None
 
     def __post_init__(self) -> None:
@@ -80,6 +85,7 @@ class SVI:
         check_real("clip", self.clip, above=0)
         check_choice("optimiser", self.optimiser, _OPTIMISERS)
         check_choice("schedule", self.schedule, ("cosine", "constant"))
+        check_choice("init", self.init, ("data", "model"))
         if self.steps is not None and self.epochs is not None:
             raise OptionError("steps and epochs exclude each other", argument="epochs", got=f"{self.epochs} and steps")
 
@@ -97,6 +103,8 @@ class SVI:
 
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Train the pair in place; the best state of the run is kept."""
+        if self.init == "data" and has_method(pair.owner, "initialise"):
+            pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
         sites = list(sites_of(pair.trace_model()))
         latent = [site.name for site in sites if site.kind == "latent"]
         guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent)
@@ -108,6 +116,7 @@ class SVI:
         elbo = _elbo(sites, self.particles)
         model = pair.enumerated() if any(site.kind == "discrete" for site in sites) else pair.model
         descent = _Descent(pair.trainable(), self, steps)
+        warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
         with Progress(steps, "svi", run.progress) as progress:
             for _ in range(steps):
                 descent.step(lambda: _loss(elbo, *batches.draw(model, guide)))
@@ -121,14 +130,14 @@ class SVI:
         return self.steps if self.steps is not None else _STEPS
 
 
-def _elbo(sites: list[Any], particles: int) -> ELBO:
+def _elbo(sites: list[Site], particles: int) -> Any:
     if any(site.kind == "discrete" and site.distribution.has_enumerate_support for site in sites):
         depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
         return TraceEnum_ELBO(num_particles=particles, max_plate_nesting=depth)
     return Trace_ELBO(num_particles=particles)
 
 
-def _loss(elbo: ELBO, model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Tensor:
+def _loss(elbo: Any, model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Tensor:
     loss: Tensor = elbo.differentiable_loss(model, guide, *data.args, **data.kwargs)
     return loss
 
@@ -143,18 +152,25 @@ class _Descent:
         self._clip = options.clip
         self._parameters = parameters
         self._optimiser = self._schedule = None
-        self._best_loss, self._best_state = math.inf, [p.detach().clone() for p in parameters]
+        self._best_loss, self._best_state = (math.inf, 0.0), [p.detach().clone() for p in parameters]
         if parameters:
             self._optimiser = _OPTIMISERS[options.optimiser](parameters, lr=options.lr)
-            factor = (lambda k: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * k / steps))) if (
-                options.schedule == "cosine"
-            ) else (lambda _: 1.0)
+            factor = (
+                (lambda k: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * k / steps)))
+                if (options.schedule == "cosine")
+                else (lambda _: 1.0)
+            )
             self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, factor)
 
     @property
     def mean_loss(self) -> float:
         """Average over the last window."""
-        return float(np.mean(self.losses[-_WINDOW:])) if self.losses else math.nan
+        return self._window()[0] if self.losses else math.nan
+
+    def _window(self) -> tuple[float, float]:
+        """Mean loss of the last window and its standard error."""
+        last = np.asarray(self.losses[-_WINDOW:])
+        return float(last.mean()), float(last.std() / math.sqrt(len(last)))
 
     def step(self, compute: Callable[[], Tensor]) -> None:
         """One step; raises :class:`FitError` after too many non-finite ones in a row."""
@@ -179,15 +195,16 @@ class _Descent:
 
     def _keep_best(self) -> None:
         """At the end of a window: these parameters are as good as the window's mean loss says."""
-        if self.losses and len(self.losses) % _WINDOW == 0 and self.mean_loss < self._best_loss:
-            self._best_loss = self.mean_loss
+        if self.losses and len(self.losses) % _WINDOW == 0 and self.mean_loss < self._best_loss[0]:
+            self._best_loss = self._window()
             self._best_state = [p.detach().clone() for p in self._parameters]
 
     def restore_best(self) -> None:
-        """Put the best state back, unless the last one is as good."""
+        """Put the best state back where it is clearly better than the last; the luckiest window of many is not."""
         if not self.losses:
             raise FitError("every step had a non-finite loss or gradient", got=f"{self.skipped} steps")
-        if self.mean_loss > self._best_loss:
+        (last, error), (best, best_error) = self._window(), self._best_loss
+        if last - best > _CLEARLY * math.hypot(error, best_error):
             with torch.no_grad():
                 for parameter, best in zip(self._parameters, self._best_state, strict=True):
                     parameter.copy_(best)

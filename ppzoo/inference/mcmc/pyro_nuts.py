@@ -125,7 +125,10 @@ class _Record:
         }
 
 
-class _Kernel(pyro.infer.mcmc.NUTS):  # type: ignore[misc]  # Pyro is untyped
+_UntypedNUTS: Any = pyro.infer.mcmc.NUTS  # its methods carry no annotations
+
+
+class _Kernel(_UntypedNUTS):  # type: ignore[misc]  # an untyped class is Any
     """Pyro's kernel, watched: what each draw's trajectory did."""
 
     def __init__(self, density: Density, options: PyroNUTS) -> None:

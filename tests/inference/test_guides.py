@@ -1,0 +1,83 @@
+"""Guides by name, and guides that do not match."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
+
+import ppzoo
+from ppzoo.errors import ModelError, OptionError
+
+Y = torch.tensor([0.5, 1.5, 1.0])
+
+
+def model(y):
+    a = pyro.sample("a", dist.Normal(0.0, 1.0))
+    b = pyro.sample("b", dist.LogNormal(0.0, 1.0))
+    with pyro.plate("row", len(y)):
+        pyro.sample("y", dist.Normal(a, b), obs=y)
+
+
+def fit(guide, steps=5):
+    return ppzoo.fit(model, Y, guide=guide, steps=steps)
+
+
+@pytest.mark.parametrize("guide", [AutoDiagonalNormal, AutoNormal(model), "mvn"], ids=["class", "instance", "name"])
+def test_every_form_of_a_guide_fits(guide):
+    assert set(fit(guide).draws(3)) >= {"a", "b"}
+
+
+def test_a_guide_instance_is_not_changed_and_keeps_its_model():
+    guide = AutoNormal(model)
+    before = guide.model
+    fit(guide)
+    assert guide.prototype_trace is None
+    assert guide.model is before
+
+
+def test_unknown_name():
+    with pytest.raises(OptionError, match=r"guide: unknown guide; got 'nromal'.*Did you mean 'normal'"):
+        fit("nromal")
+
+
+def test_not_a_guide():
+    with pytest.raises(OptionError, match=r"guide: is not a guide; got a int"):
+        fit(3)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a"], "misses site 'b'"),
+        (["a", "b", "c"], "has extra site 'c'"),
+        ([], "misses site 'a', 'b'"),
+    ],
+)
+def test_missing_and_extra_sites(names, message):
+    def guide(y):
+        for name in names:
+            pyro.sample(name, dist.LogNormal(0.0, 1.0))
+
+    with pytest.raises(ModelError, match=message):
+        fit(guide)
+
+
+def test_another_shape():
+    def guide(y):
+        pyro.sample("a", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("b", dist.LogNormal(0.0, 1.0))
+
+    with pytest.raises(ModelError, match=r"gives site 'a' another shape than the model; got shape \(2,\)"):
+        fit(guide)
+
+
+def test_an_automatic_guide_needs_something_to_guide():
+    def observed_only(y):
+        pyro.sample("y", dist.Normal(pyro.param("m", torch.tensor(0.0)), 1.0).expand([3]).to_event(1), obs=y)
+
+    with pytest.raises(ModelError, match="no continuous latent site for a guide"):
+        ppzoo.fit(observed_only, Y, guide="normal", steps=3)
+    assert ppzoo.fit(observed_only, Y, steps=600, lr=0.05).parameters()["m"] == pytest.approx(1.0, abs=0.02)
