@@ -142,7 +142,8 @@ def _divergences(diverging: NDArray[np.float64], numbers: dict[str, float]) -> I
     count = numbers["divergences"] = float(diverging.sum())
     share = count / diverging.size
     if count:
-        evidence = f"{count:.0f} of {diverging.size} draws ({share:.2%}; {DIVERGENT_SHARE:.1%} are too many)"
+        compared = ">" if share > DIVERGENT_SHARE else "<="
+        evidence = f"{count:.0f} of {diverging.size} draws, {share:.2%} {compared} {DIVERGENT_SHARE:.1%}"
         remedy = "Raise target_accept, or reparameterise where the draws crowd."
         level: Level = "reject" if share > DIVERGENT_SHARE else "caution"
         yield Finding(level, "trajectories diverged", evidence, remedy)

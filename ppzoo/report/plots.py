@@ -30,7 +30,7 @@ DPI = 130
 SMALL, MIDDLE = 8, 9
 LONGEST_NAME = 28
 FOREST_ROWS, PANELS, TRACES, CHAINS = 40, 16, 6, 8
-BINS = 20
+BINS, BLOCKS = 20, 100
 
 
 def forest(methods: Mapping[str, Draws]) -> bytes:
@@ -93,7 +93,7 @@ def marginals(methods: Mapping[str, Draws]) -> bytes:
 
 
 def elbo_curve(losses: Mapping[str, NDArray[np.float64]]) -> bytes:
-    """The loss of each step and its running mean, on a scale that shows the end.
+    """The loss of each step and the medians of 100 blocks of steps, on a scale that shows the end.
 
     Args:
         losses: Method to negative ELBO in nats, one entry for each step; entries that are not finite are left out.
@@ -109,11 +109,12 @@ def elbo_curve(losses: Mapping[str, NDArray[np.float64]]) -> bytes:
         finite = values[np.isfinite(values)]
         if not finite.size:
             continue
-        width = max(finite.size // 50, 1)
-        smooth = np.convolve(finite, np.ones(width) / width, mode="valid")
+        blocks = np.array_split(np.arange(finite.size), min(finite.size, BLOCKS))
+        centres = [steps[block].mean() for block in blocks]
+        medians = [np.median(finite[block]) for block in blocks]
         axes.plot(steps, finite, color=_colour(i), linewidth=0.5, alpha=0.35)
-        axes.plot(steps[width - 1 :], smooth, color=_colour(i), linewidth=1.6, label=_shown(method))
-        lows.append(finite.min())
+        axes.plot(centres, medians, color=_colour(i), linewidth=1.6, label=_shown(method))
+        lows.append(min(np.quantile(finite, 0.005), min(medians)))
         highs.append(np.quantile(finite[finite.size // 20 :], 0.99))  # the first steps would flatten the rest
     if lows and max(highs) > min(lows):
         margin = 0.05 * (max(highs) - min(lows))

@@ -90,7 +90,7 @@ def _estimates(row: Mapping[Hashable, float]) -> list[str]:
 
 
 def _gaps(row: Mapping[Hashable, float]) -> list[str]:
-    gaps = (f"{row['gap_mcse']:.1f}", f"{row['gap_sd']:.2f}", f"{row['sd_ratio']:.2f}", f"{row['wasserstein']:.2f}")
+    gaps = (f"{row['gap_mcse']:z.1f}", f"{row['gap_sd']:z.2f}", f"{row['sd_ratio']:.2f}", f"{row['wasserstein']:.2f}")
     return list(map(_blank, (*gaps, f"{row['r_hat']:.3f}", f"{row['ess_bulk']:.0f}")))
 
 
