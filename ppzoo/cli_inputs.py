@@ -1,0 +1,236 @@
+"""What was typed, as what the API takes: options, data, models, guides and methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ppzoo.checks import check_choice, nearest
+from ppzoo.cli_card import model_options
+from ppzoo.cli_file import UserFiles, is_file_object
+from ppzoo.datasets import load_dataset
+from ppzoo.errors import DataError, OptionError
+from ppzoo.rng import stream_seed
+from ppzoo.zoo import create_model, model_card
+
+if TYPE_CHECKING:
+    import torch
+
+    from ppzoo.datasets.record import Dataset
+    from ppzoo.inference.outcome import Method
+
+__all__ = [
+    "check_needs_no_data", "default_methods", "floating_type", "make_methods", "make_model",
+    "parse_pairs", "parse_value", "read_data", "short_name",
+]  # fmt: skip
+
+_WORDS = {"True": True, "False": False, "None": None}
+
+
+def parse_value(text: str) -> Any:
+    """A typed value: a number, true or false, null, a list in brackets; anything else is text.
+
+    Example:
+        >>> [parse_value(text) for text in ("4", "1e-3", "true", "[64, 64]", "full", '"4"')]
+        [4, 0.001, True, [64, 64], 'full', '4']
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    for read in (json.loads, float):
+        try:
+            return read(text)
+        except (ValueError, RecursionError):
+            continue
+    return text
+
+
+def parse_pairs(argument: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """``["features=4", "hidden=[64]"]`` as ``{"features": 4, "hidden": [64]}``.
+
+    Raises:
+        OptionError: If an entry has no ``=`` or a name comes twice.
+
+    Example:
+        >>> parse_pairs("--set", ["features=4", "decoder=gaussian"])
+        {'features': 4, 'decoder': 'gaussian'}
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise OptionError("is not a setting", argument=argument, got=repr(pair), expected="NAME=VALUE")
+        if name in values:
+            raise OptionError("names one setting twice", argument=argument, got=repr(name), expected="each name once")
+        values[name] = parse_value(text)
+    return values
+
+
+def read_data(model: str, source: str | None, target: str | None) -> Dataset | tuple[()]:
+    """The data of a command: what ``--data`` names, else what the zoo model is shown on, else none.
+
+    Args:
+        model: Zoo name or ``file.py:object``.
+        source: Name of a built-in data set, or a file.
+        target: Column of the table that becomes ``y``; the others stay ``x``.
+
+    Raises:
+        DataError: If the data cannot be read, or have no such column.
+        ModelError: If the zoo has no such model.
+    """
+    if not is_file_object(model):
+        source = source if source is not None else model_card(model).data
+    if source is not None:
+        record = load_dataset(source)
+        return record if target is None else _with_target(record, target)
+    if target is not None:
+        raise OptionError("needs a table", argument="--target", got=repr(target), expected="--data beside it")
+    return ()
+
+
+def _with_target(record: Dataset, target: str) -> Dataset:
+    columns = record.columns.get("x", ())
+    if target not in columns:
+        raise DataError(
+            "is not a column of the data", argument="--target", got=repr(target), remedy=nearest(target, columns)
+        )
+    i = columns.index(target)
+    x = record.data["x"]
+    kept = [k for k in range(len(columns)) if k != i]
+    data = {name: array for name, array in record.data.items() if name not in ("x", target)}
+    data["y"] = record.data.get(target, x[:, i])
+    names = {name: found for name, found in record.columns.items() if name not in ("x", "y")}
+    if kept:
+        data["x"], names["x"] = x[:, kept], tuple(columns[k] for k in kept)
+    return dataclasses.replace(record, data=data, columns=names)
+
+
+def make_model(text: str, data: Dataset | tuple[()], options: dict[str, Any], *, seed: int, files: UserFiles) -> Any:
+    """The model that ``text`` names; its option ``features`` is the number of columns of ``x`` unless it is given.
+
+    Args:
+        text: Zoo name or ``file.py:object``. An object that is a class is made with the options.
+        data: The data, asked for their columns.
+        options: From ``--set``.
+        seed: Decides starting values.
+        files: The user's files.
+
+    Raises:
+        ModelError: If there is no such model or object.
+        OptionError: If an option is unknown, missing or outside its range.
+    """
+    if not is_file_object(text):
+        required = [option.name for option in model_options(model_card(text)) if not option.default]
+        return create_model(text, seed=seed, **_with_features(options, required, data))
+    found = files.find(text, argument="model")
+    if inspect.isclass(found):
+        from ppzoo.isolation import random_state
+
+        with random_state(stream_seed(seed, "create", found.__name__)):
+            return _make_class(found, options, data)
+    if options:
+        raise OptionError(
+            "only a class or a zoo model has options",
+            argument="--set",
+            got=repr(next(iter(options))),
+            expected=f"none: {text} is a {type(found).__name__}",
+        )
+    return found
+
+
+def _with_features(options: dict[str, Any], required: list[str], data: Dataset | tuple[()]) -> dict[str, Any]:
+    if "features" not in required or "features" in options or not data:
+        return options
+    return {"features": data.shape["x"][-1], **options} if len(data.shape.get("x", ())) > 1 else options
+
+
+def _make_class(kind: type, options: dict[str, Any], data: Dataset | tuple[()]) -> Any:
+    parameters = inspect.signature(kind).parameters
+    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    options = _with_features(options, required, data)
+    try:
+        inspect.signature(kind).bind(**options)
+    except TypeError as error:
+        raise OptionError(
+            f"cannot make a {kind.__name__}",
+            argument="--set",
+            got=str(error),
+            expected=f"options of {kind.__name__}{inspect.signature(kind)}",
+            remedy="Give each as --set NAME=VALUE.",
+        ) from error
+    return kind(**options)
+
+
+def check_needs_no_data(program: Any) -> None:
+    """Raise :class:`DataError` where a program cannot do without data and there are none."""
+    from ppzoo.datasets.signature import signature_of
+    from ppzoo.inference.program import entry_point, has_method
+
+    game = has_method(program, "critic_loss")
+    required = signature_of(program.critic_loss if game else entry_point(program)).required
+    if required:
+        raise DataError(
+            "the model needs data",
+            argument="--data",
+            got="nothing",
+            expected=f"the arguments {', '.join(required)}",
+            remedy="Give --data a file, or a name of ppzoo list --datasets.",
+        )
+
+
+def make_methods(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, Method]:
+    """Method values by name; each takes those of the options that it has.
+
+    Raises:
+        OptionError: If a method is unknown or named twice, or no method has an option.
+    """
+    from ppzoo.inference.methods import method_value
+
+    if len(set(names)) < len(names):
+        raise OptionError("names a method twice", argument="method", got=repr(",".join(names)))
+    fields = {name: {field.name for field in dataclasses.fields(method_value(name, {}))} for name in names}  # type: ignore[arg-type]  # every method is a dataclass
+    known = set().union(*fields.values())
+    for option, value in options.items():
+        if option not in known:
+            raise OptionError(
+                f"is not an option of method {' or '.join(map(repr, names))}",
+                argument=option,
+                got=repr(value),
+                remedy=nearest(option, known),
+            )
+    return {
+        name: method_value(name, {option: value for option, value in options.items() if option in fields[name]})
+        for name in names
+    }
+
+
+def default_methods(model: str) -> tuple[str, ...]:
+    """What ``compare`` compares: SVI and NUTS, or the first two methods of a zoo model that has not both."""
+    methods = ("svi", "nuts") if is_file_object(model) else model_card(model).methods
+    return ("svi", "nuts") if {"svi", "nuts"} <= set(methods) else methods[:2]
+
+
+def floating_type(name: str | None) -> torch.dtype | None:
+    """``"float32"`` or ``"float64"`` as torch's type."""
+    if name is None:
+        return None
+    check_choice("dtype", name, ("float32", "float64"))
+    import torch
+
+    return {"float32": torch.float32, "float64": torch.float64}[name]
+
+
+def short_name(model: str) -> str:
+    """What a run folder is called after: the zoo name, or the file and its object.
+
+    Example:
+        >>> short_name("eight_schools"), short_name("models/mine.py:model")
+        ('eight_schools', 'mine-model')
+    """
+    if not is_file_object(model):
+        return model
+    path, _, name = model.replace("\\", "/").rpartition("/")[2].partition(".py")
+    return f"{path}-{name.lstrip(':')}"

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ppzoo.cli_file import UserFiles
+from ppzoo.cli_inputs import (
+    default_methods,
+    floating_type,
+    make_methods,
+    make_model,
+    parse_pairs,
+    parse_value,
+    read_data,
+    short_name,
+)
+from ppzoo.datasets.record import Dataset
+from ppzoo.errors import DataError, ModelError, OptionError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4), ("-1", -1), ("2.5", 2.5), (".5", 0.5), ("1e-3", 0.001), ("true", True), ("False", False),
+        ("null", None), ("full", "full"), ('"4"', "4"), ("[64, 64]", [64, 64]), ("", ""), ("[" * 99_999, "[" * 99_999),
+    ],
+)  # fmt: skip
+def test_a_value_is_what_it_looks_like(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+def test_nan_is_a_number_for_the_checks_to_refuse():
+    assert math.isnan(parse_value("nan"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["features"], "--set: is not a setting; got 'features'; expected NAME=VALUE"),
+        (["=4"], "is not a setting"),
+        (["a b=4"], "is not a setting"),
+        (["k=1", "k=2"], "names one setting twice; got 'k'"),
+    ],
+)
+def test_a_setting_that_is_none(pairs, message):
+    with pytest.raises(OptionError, match=message):
+        parse_pairs("--set", pairs)
+
+
+def test_the_data_of_a_zoo_model_are_its_own_unless_others_are_named():
+    assert read_data("eight_schools", None, None).name == "eight_schools"
+    assert read_data("eight_schools", "kidiq", None).name == "kidiq"
+    assert read_data("mine.py:model", None, None) == ()
+    with pytest.raises(ModelError, match="is not in the zoo"):
+        read_data("eight_schols", None, None)
+    with pytest.raises(OptionError, match="--target: needs a table"):
+        read_data("mine.py:model", None, "height")
+
+
+def test_a_target_leaves_the_table(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("height,count,[/x]\n1.5,3,0.1\n1.8,4,0.2\n1.7,5,0.4\n")
+    found = read_data("mine.py:model", str(file), "count")
+    assert found.columns["x"] == ("height", "[/x]")
+    assert found.data["x"].tolist() == [[1.5, 0.1], [1.8, 0.2], [1.7, 0.4]]
+    assert found.data["y"].tolist() == [3, 4, 5]
+    assert found.data["y"].dtype == np.int64
+    with pytest.raises(DataError, match=r"--target: is not a column.*Did you mean 'count'"):
+        read_data("mine.py:model", str(file), "counts")
+
+
+def test_a_class_of_a_file_gets_its_features_from_the_data(tmp_path):
+    pytest.importorskip("torch")
+    file = tmp_path / "mine.py"
+    file.write_text("class A:\n    def __init__(self, *, features, k=2):\n        self.made = features, k\nmodel = len")
+    data = Dataset("d", {"x": np.zeros((5, 3))})
+
+    def make(name: str, data: Dataset | tuple[()], options: dict[str, object]) -> object:
+        return make_model(f"{file}:{name}", data, options, seed=0, files=UserFiles(0))
+
+    assert make("A", data, {}).made == (3, 2)
+    assert make("A", data, {"features": 4, "k": 5}).made == (4, 5)
+    with pytest.raises(OptionError, match=r"--set: cannot make a A; got missing a required.* 'features'"):
+        make("A", (), {})
+    with pytest.raises(OptionError, match="got an unexpected keyword argument 'j'"):
+        make("A", data, {"j": 1})
+    with pytest.raises(OptionError, match="only a class or a zoo model has options"):
+        make("model", data, {"j": 1})
+
+
+def test_an_option_goes_to_each_method_that_has_it():
+    pytest.importorskip("torch")
+    made = make_methods(["svi", "nuts", "em"], {"steps": 70, "chains": 3})
+    assert (made["svi"].steps, made["em"].steps, made["nuts"].chains) == (70, 70, 3)
+    with pytest.raises(OptionError, match=r"chain: is not an option of method 'svi' or 'nuts'.*Did you mean 'chains'"):
+        make_methods(["svi", "nuts"], {"chain": 3})
+    with pytest.raises(OptionError, match="chains: is not an option of method 'svi'"):
+        make_methods(["svi"], {"chains": 3})
+    with pytest.raises(OptionError, match=r"unknown method; got 'nust'.*Did you mean 'nuts'"):
+        make_methods(["nust"], {})
+    with pytest.raises(OptionError, match="names a method twice"):
+        make_methods(["svi", "svi"], {})
+
+
+def test_defaults_and_names():
+    assert default_methods("eight_schools") == default_methods("mine.py:model") == ("svi", "nuts")
+    assert short_name("some/mine.py:model") == "mine-model"
+    assert floating_type(None) is None
+    with pytest.raises(OptionError, match="dtype: not one of the known names; got 'float16'"):
+        floating_type("float16")
