@@ -22,7 +22,26 @@ from ppzoo.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PPCA"]
+__all__ = ["PPCA", "principal_axes"]
+
+
+def principal_axes(W: Tensor) -> Tensor:
+    """``W R``, with the rotation ``R`` for which columns are orthogonal, longest first, their largest entry positive.
+
+    Of all loadings that explain the data equally well, these are the ones to show and to compare.
+
+    Args:
+        W: Loadings, ``(..., D, K)``.
+
+    Example:
+        >>> import torch
+        >>> principal_axes(torch.tensor([[-3.0], [2.0]])).T.round()
+        tensor([[ 3., -2.]])
+    """
+    U, lengths, _ = torch.linalg.svd(W, full_matrices=False)
+    axes: Tensor = U * lengths.unsqueeze(-2)
+    largest = axes.gather(-2, axes.abs().argmax(-2, keepdim=True))
+    return axes * torch.where(largest < 0, -1, 1)
 
 
 class PPCA(PyroModule):
@@ -31,7 +50,8 @@ class PPCA(PyroModule):
     ``guide`` is the exact posterior of the codes, so the ELBO is the log likelihood for every draw and at any value of
     the parameters, and stochastic variational inference is maximum likelihood. ``solve`` has it in closed form.
 
-    Only ``W W^T`` is determined: two fits may differ by a rotation of ``W`` and of the codes.
+    Only ``W W^T`` is determined: two fits may differ by a rotation of ``W`` and of the codes. ``solve`` returns the
+    principal axes; for other fits :func:`principal_axes` turns ``W`` there.
 
     Sites, in the plate ``"row"``: ``z``, ``(N, K)``; the observed ``x``, ``(N, D)``.
 
@@ -137,7 +157,7 @@ class PPCA(PyroModule):
                 expected=f"rows that span more than latents={K} dimensions",
                 remedy="Ask for fewer latents.",
             )
-        self.W.copy_(Ut[:K].T * (eigenvalues[:K] - sigma2).sqrt())
+        self.W.copy_(principal_axes(Ut[:K].T * (eigenvalues[:K] - sigma2).sqrt()))
         self.mu.copy_(mu)
         self.sigma = sigma2.sqrt()
         return self.log_prob(x).sum()

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from ppzoo.errors import DataError, OptionError
-from ppzoo.models.linear.ppca import PPCA
+from ppzoo.models.linear.ppca import PPCA, principal_axes
 
 
 def _data(rows: int = 60, columns: int = 6, seed: int = 0) -> Tensor:
@@ -113,6 +113,18 @@ def test_rotation_changes_nothing(seeded: int) -> None:
         model.W.copy_(model.W @ R)
     torch.testing.assert_close(model.log_prob(x), before)
     torch.testing.assert_close(model.encode(x), codes @ R)
+
+
+def test_principal_axes_are_a_rotation(seeded: int) -> None:
+    """W W^T is kept; any rotation of W has the same axes; they are orthogonal, the longest first."""
+    W = torch.randn(4, 6, 3, dtype=torch.float64)
+    axes = principal_axes(W)
+    torch.testing.assert_close(axes @ axes.mT, W @ W.mT)
+    torch.testing.assert_close(principal_axes(W @ torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q), axes)
+    gram = axes.mT @ axes
+    lengths = gram.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(gram, torch.diag_embed(lengths))
+    assert bool((lengths.diff(dim=1) < 0).all())
 
 
 def test_samples_have_the_models_covariance(seeded: int) -> None:
