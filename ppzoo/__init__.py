@@ -15,6 +15,7 @@ The names below are imported on first use, so that ``import ppzoo`` costs nothin
 
 from __future__ import annotations
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,11 @@ __all__ = [  # noqa: RUF022  # grouped by what a reader looks for
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'ppzoo' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    state = random.getstate()  # an import must not cost a number: rich draws one for its own use
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    finally:
+        random.setstate(state)
 
 
 def __dir__() -> list[str]:

@@ -206,8 +206,8 @@ class _Descent:
         (last, error), (best, best_error) = self._window(), self._best_loss
         if last - best > _CLEARLY * math.hypot(error, best_error):
             with torch.no_grad():
-                for parameter, best in zip(self._parameters, self._best_state, strict=True):
-                    parameter.copy_(best)
+                for parameter, value in zip(self._parameters, self._best_state, strict=True):
+                    parameter.copy_(value)
 
     def _skip(self, loss: float) -> None:
         self.skipped += 1

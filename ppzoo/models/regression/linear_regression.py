@@ -124,10 +124,11 @@ class LinearRegression(PyroModule):
         eye = torch.eye(X.shape[1], dtype=x.dtype, device=x.device)
         rows, response = torch.cat([X, eye / self.prior_scale]), torch.cat([y, y.new_zeros(len(eye))])
         # The columns are reversed so that the inverse of R, reversed back, is lower and not upper triangular.
-        R = torch.linalg.qr(rows.flip(1), mode="r").R
+        Q, R = torch.linalg.qr(rows.flip(1))
         L = torch.linalg.solve_triangular(R, eye, upper=True).flip(0, 1)
         L = L * L.diagonal().sign()
-        m_N = torch.linalg.lstsq(rows, response.unsqueeze(1)).solution.squeeze(1)
+        # not lstsq: its pivoting driver does not give the same bytes twice
+        m_N = torch.linalg.solve_triangular(R, (Q.mT @ response).unsqueeze(1), upper=True).squeeze(1).flip(0)
         a_N = x.new_full((), self.prior_shape + len(x) / 2)
         b_N = self.prior_rate + (response - rows @ m_N).square().sum() / 2
         return m_N, L, a_N, b_N
