@@ -114,7 +114,7 @@ def elbo_curve(losses: Mapping[str, NDArray[np.float64]]) -> bytes:
         medians = [np.median(finite[block]) for block in blocks]
         axes.plot(steps, finite, color=_colour(i), linewidth=0.5, alpha=0.35)
         axes.plot(centres, medians, color=_colour(i), linewidth=1.6, label=_shown(method))
-        lows.append(min(np.quantile(finite, 0.005), min(medians)))
+        lows.append(min(np.quantile(finite, 0.005), *medians))
         highs.append(np.quantile(finite[finite.size // 20 :], 0.99))  # the first steps would flatten the rest
     if lows and max(highs) > min(lows):
         margin = 0.05 * (max(highs) - min(lows))
