@@ -39,23 +39,20 @@ from ppzoo.template import model_file
 from ppzoo.zoo import list_models, model_card
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ppzoo.result import Fit
 
 __all__ = ["app", "main"]
 
+_ROWS = 40  # parameters that are printed
 _HELP = """Fit latent-variable models in Pyro by SVI and by MCMC, and read whether to believe the answer.
 
 MODEL is a name of `ppzoo list`, or path/to/file.py:object (a function, class, instance or PyroModule of yours).
 Exit codes: 0 fine, 1 the computation failed, 2 your input, 3 the fit is not to be trusted, 130 interrupted."""
 
 
-app = typer.Typer(
-    cls=Verbs,
-    help=_HELP,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"max_content_width": 100},
-)
+app = typer.Typer(cls=Verbs, help=_HELP, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -136,16 +133,18 @@ def fit(
 ) -> Answer:
     """Fit MODEL to data by one method: estimates with their error, and whether to believe them."""
     (answer,) = _fits(model, [method], given, run_dir=given.get("out")).values()
-    diagnosis = answer.diagnose()
+    summary, diagnosis = answer.summary(), answer.diagnose()
     document = {
         **_about(answer),
-        "summary": answer.summary().to_dict("index"),
+        "summary": summary.to_dict("index"),
         "diagnosis": diagnosis.as_dict(),
         "notes": answer.notes,
         "folder": given.get("out"),
     }
-    shown = f"{answer}\nwritten to {given['out']}" if "out" in given else str(answer)
-    return _judged(document, shown, diagnosis.verdict, given)
+    shown = [repr(answer), _estimates(summary), str(diagnosis)]
+    if "out" in given:
+        shown.append(f"written to {given['out']}")
+    return _judged(document, "\n".join(shown), diagnosis.verdict, given)
 
 
 @app.command()
@@ -246,6 +245,13 @@ def _load(folder: str, given: Mapping[str, Any]) -> Fit:
     files = UserFiles(0)
     model = make_model(given["model"], (), {}, seed=0, files=files) if "model" in given else None
     return ppzoo.load(folder, model=model, **_guide(given, files))
+
+
+def _estimates(summary: pd.DataFrame) -> str:
+    from ppzoo.diagnostics.arviz import format_summary
+
+    shown = format_summary(summary.iloc[:_ROWS])
+    return f"{shown}\n({len(summary) - _ROWS} more: see --json)" if len(summary) > _ROWS else shown
 
 
 def _about(fit: Fit) -> dict[str, Any]:

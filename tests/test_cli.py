@@ -253,6 +253,14 @@ def test_ctrl_c_is_one_plain_line(coin, monkeypatch):
     assert not (coin / "runs").exists()
 
 
+def test_more_parameters_than_fit_a_screen_are_cut_and_counted(coin, monkeypatch):
+    monkeypatch.setattr("ppzoo.cli._ROWS", 1)
+    shown = run("fit", "coin.py:coin", "--data", "throws.csv", *SHORT).stdout
+    assert "p[0]" in shown
+    assert "p[1]" not in shown
+    assert "(1 more: see --json)" in shown
+
+
 def test_a_name_from_a_file_does_not_reach_the_terminal_raw(coin):
     result = run("fit", "coin.py:coin", "--data", "throws.csv", "--target", "\x1b[2J", *SHORT)
     assert "\x1b" not in result.stdout + result.stderr
