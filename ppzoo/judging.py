@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ppzoo.diagnostics.approximation import diagnose_approximation
 from ppzoo.diagnostics.convergence import diagnose_chains
-from ppzoo.diagnostics.diagnosis import Diagnosis, Finding
-from ppzoo.diagnostics.samples import find_modes, modes_covered
+from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
+from ppzoo.diagnostics.reweighting import diagnose_moments
+from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
 from ppzoo.inference.draws import log_weights
 from ppzoo.inference.program import has_method
 
@@ -20,6 +24,14 @@ __all__ = ["judge"]
 
 _WEIGHTS = 1000  # draws behind k-hat
 _GENERATED = 10_000  # draws behind the count of modes
+_HALF = 0.5
+_LONGER = "Train longer, widen the networks, or try another seed."
+_POINT = Finding(
+    "caution",
+    "the guide is a point: a mode, without uncertainty",
+    "all its draws are equal",
+    "Read no interval off it; use guide='normal' or MCMC for one.",
+)
 
 
 def judge(fit: Fit) -> Diagnosis:
@@ -35,36 +47,57 @@ def judge(fit: Fit) -> Diagnosis:
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:
-    weights = None
+    found = None
     if fit.kind == "draws":
         with fit.world("weights"):
             found = log_weights(fit.pair, _WEIGHTS)
-        weights = None if found is None else found.double().numpy(force=True)
-    is_svi = fit.method.name == "svi"
-    return diagnose_approximation(
+    if found is not None and all(bool((value == value[:1]).all()) for value in found[1].values()):
+        return Diagnosis((_POINT,), {})
+    weights = None if found is None else found[0].double().numpy(force=True)
+    diagnosis = diagnose_approximation(
         weights,
-        losses=fit.losses if is_svi else None,
+        losses=fit.losses if fit.method.name == "svi" else None,
         skipped=int(fit.outcome.numbers.get("skipped", 0)),
         steps=int(fit.outcome.numbers.get("steps", 0)),
     )
+    usable = diagnosis.numbers.get("k_hat", np.inf) <= diagnosis.numbers.get("k_hat_threshold", -np.inf)
+    if found is None or weights is None or weights.ndim != 1 or not usable:
+        return diagnosis
+    moments = diagnose_moments(weights, _scalars(found[1]))
+    return Diagnosis((*diagnosis.findings, *moments.findings), {**diagnosis.numbers, **moments.numbers})
 
 
 def _judge_game(fit: Fit) -> Diagnosis:
     (x,) = fit.data_tensors().values()
     data = x.double().numpy(force=True)
-    modes = find_modes(data)
     drawn = fit.sample(_GENERATED).double().numpy(force=True)
-    covered = modes_covered(drawn, modes.centres, scale=modes.scale)
-    numbers = {"modes": float(covered.of), "modes_covered": float(covered.covered)}
-    missing = covered.of - covered.covered
-    findings = []
+    near = coverage(drawn, data)
+    modes = find_modes(data)
+    reached = modes_covered(drawn, modes.centres, scale=modes.scale, shares=modes.shares)
+    numbers = {
+        "modes": float(reached.of),
+        "modes_covered": float(reached.covered),
+        "high_quality": reached.high_quality,
+        "coverage": near.coverage,
+        "coverage_expected": near.expected,
+    }
+    missing = reached.of - reached.covered
+    findings = [Finding("note", str(reached), modes.how, "")]
     if missing:
-        findings.append(
-            Finding(
-                "reject" if covered.covered < covered.of / 2 else "caution",
-                f"the generator misses {missing} of {covered.of} modes",
-                f"modes found in the data by clustering; {_GENERATED:,} draws counted",
-                "Train longer, widen the networks, or try another seed.",
-            )
-        )
-    return Diagnosis(tuple(findings), numbers | {"high_quality": float(np.asarray(covered.high_quality))})
+        level: Level = "reject" if reached.covered <= reached.of / 2 else "caution"
+        evidence = f"{_GENERATED:,} draws counted; {modes.how}"
+        findings.append(Finding(level, f"the generator misses {missing} of {reached.of} modes", evidence, _LONGER))
+    if near.coverage < _HALF * near.expected:
+        evidence = f"{near.coverage:.0%} of the data lie near draws, {near.expected:.0%} would for a perfect generator"
+        findings.append(Finding("caution", "the draws leave much of the data out", evidence, _LONGER))
+    return Diagnosis(tuple(findings), numbers)
+
+
+def _scalars(draws: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
+    """Each scalar of each continuous site, ``(S,)``."""
+    flat: dict[str, NDArray[np.float64]] = {}
+    for name, value in draws.items():
+        if value.is_floating_point():
+            columns = value.reshape(len(value), -1).double().numpy(force=True).T
+            flat |= {name if len(columns) == 1 else f"{name}[{i}]": column for i, column in enumerate(columns)}
+    return flat

@@ -121,6 +121,15 @@ _CARDS = (
         "two_moons",
         ("svi",),
     ),
+    Card(
+        "gan",
+        "ppzoo.adversarial.gan:GAN",
+        "Generative adversarial network: generator against critic, no likelihood; judged by the modes it covers.",
+        "Goodfellow et al., Generative Adversarial Nets, 2014",
+        "https://arxiv.org/abs/1406.2661",
+        "ring_of_gaussians",
+        ("adversarial",),
+    ),
 )
 _ZOO = {card.name: card for card in _CARDS}
 

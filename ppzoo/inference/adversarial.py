@@ -13,6 +13,7 @@ import torch
 
 from ppzoo.checks import check_integer, check_real
 from ppzoo.errors import FitError, ModelError
+from ppzoo.inference.descent import cosine_decay
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, has_method
 from ppzoo.progress import Progress
@@ -26,7 +27,8 @@ class Adversarial:
 
     Attributes:
         steps: Rounds of the game: ``critic_steps`` steps of the critic, then one of the generator.
-        lr: Learning rate of both players (Adam with betas 0.5 and 0.999, after Radford et al. 2016).
+        lr: Learning rate of both players at the start; it falls to a hundredth along a cosine. Adam with betas 0.5
+            and 0.999, after Radford et al. 2016.
         batch_size: Rows and draws per step.
         critic_steps: Critic steps per generator step.
     """
@@ -36,7 +38,7 @@ class Adversarial:
     needs_guide: ClassVar[bool] = False
 
     steps: int = 5000
-    lr: float = 1e-3
+    lr: float = 2e-3
     batch_size: int = 256
     critic_steps: int = 1
 
@@ -64,6 +66,7 @@ class Adversarial:
             torch.optim.Adam(parameters, lr=self.lr, betas=(0.5, 0.999))
             for parameters in (game.critic_parameters(), game.generator_parameters())
         )
+        decays = [torch.optim.lr_scheduler.LambdaLR(player, cosine_decay(self.steps)) for player in (critic, generator)]
         losses = []
         with Progress(self.steps, "adversarial", run.progress) as progress:
             for _ in range(self.steps):
@@ -76,6 +79,8 @@ class Adversarial:
                 loss = game.generator_loss(self.batch_size)
                 loss.backward()
                 generator.step()
+                for decay in decays:
+                    decay.step()
                 losses.append(float(loss.detach()))
                 if not np.isfinite(losses[-1]):
                     raise FitError("the generator's loss is not finite", got=f"step {len(losses)}", remedy="Lower lr.")

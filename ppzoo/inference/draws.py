@@ -107,8 +107,10 @@ def predict(pair: Pair, draws: Values, n: int) -> Mapped:
 
 
 @torch.no_grad()
-def log_weights(pair: Pair, n: int) -> Tensor | None:
-    """``log p(x, z) - log q(z)`` for ``n`` draws of the guide: ``(S,)``, or ``(S, N)`` where rows are independent.
+def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
+    """``log p(x, z) - log q(z)`` for ``n`` draws of the guide, and the draws.
+
+    The weights are ``(S,)``, or ``(S, N)`` where rows are independent.
 
     ``None`` where a site of the guide is scaled, or a discrete site cannot be summed out row by row: these are no
     importance weights.
@@ -132,9 +134,10 @@ def log_weights(pair: Pair, n: int) -> Tensor | None:
             ),
             torch.zeros(()),
         )
-        return {"log_weight": log_p - log_q}
+        return {**values, "": log_p - log_q}
 
-    return map_draws(one, {}, n).values["log_weight"]
+    found = dict(map_draws(one, {}, n).values)
+    return found.pop(""), found
 
 
 def common_plate(pair: Pair) -> str | None:

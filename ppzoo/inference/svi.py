@@ -8,7 +8,6 @@ Kucukelbir et al., *Automatic Differentiation Variational Inference*, 2017, http
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.errors import FitError, ModelError, OptionError
+from ppzoo.errors import ModelError, OptionError
+from ppzoo.inference.descent import Descent, constant, cosine_decay
 from ppzoo.inference.guides import check_guide, choose_guide
 from ppzoo.inference.minibatch import Minibatches
 from ppzoo.inference.outcome import Outcome, Run
@@ -31,9 +31,6 @@ from ppzoo.progress import Progress
 __all__ = ["SVI"]
 
 _STEPS = 5000
-_SKIPS_IN_A_ROW = 50
-_WINDOW = 50  # steps over which the loss is averaged before two states are compared
-_CLEARLY = 4.0  # standard errors by which an earlier state must be better than the last to be put back
 
 _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -54,7 +51,7 @@ class SVI:
         schedule: ``"cosine"`` lets the rate fall to a hundredth, ``"constant"`` keeps it.
         batch_size: Rows a step looks at; all of them when ``None``.
         particles: Draws of the guide per step, averaged.
-        clip: Largest norm of the gradient; larger ones are scaled down.
+        clip: Largest norm of the gradient, larger ones are scaled down; no limit when ``None``.
         init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
             starts from its parameters as they are.
         guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "delta"``; the
@@ -72,7 +69,7 @@ class SVI:
     schedule: str = "cosine"
     batch_size: int | None = None
     particles: int = 1
-    clip: float = 100.0
+    clip: float | None = None
     init: str = "data"
     guide: Any = None
 
@@ -82,7 +79,8 @@ class SVI:
                 check_integer(name, getattr(self, name))
         check_integer("particles", self.particles)
         check_real("lr", self.lr, above=0)
-        check_real("clip", self.clip, above=0)
+        if self.clip is not None:
+            check_real("clip", self.clip, above=0)
         check_choice("optimiser", self.optimiser, _OPTIMISERS)
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_choice("init", self.init, ("data", "model"))
@@ -115,14 +113,22 @@ class SVI:
         steps = self._steps(batches)
         elbo = _elbo(sites, self.particles)
         model = pair.enumerated() if any(site.kind == "discrete" for site in sites) else pair.model
-        descent = _Descent(pair.trainable(), self, steps)
+        decay = cosine_decay(steps) if self.schedule == "cosine" else constant
+        descent = Descent(pair.trainable(), self._optimiser, decay=decay, clip=self.clip)
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
+        for module in pair.modules().values():
+            module.train()
         with Progress(steps, "svi", run.progress) as progress:
             for _ in range(steps):
                 descent.step(lambda: _loss(elbo, *batches.draw(model, guide)))
                 progress.step(f"loss {descent.mean_loss:.4g}")
         descent.restore_best()
+        for module in pair.modules().values():
+            module.eval()
         return Outcome(losses=np.asarray(descent.losses), numbers=descent.numbers())
+
+    def _optimiser(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        return _OPTIMISERS[self.optimiser](parameters, lr=self.lr)
 
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:
@@ -140,85 +146,3 @@ def _elbo(sites: list[Site], particles: int) -> Any:
 def _loss(elbo: Any, model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Tensor:
     loss: Tensor = elbo.differentiable_loss(model, guide, *data.args, **data.kwargs)
     return loss
-
-
-class _Descent:
-    """Gradient steps on a noisy loss: clipped, non-finite ones skipped and counted, the best state kept."""
-
-    def __init__(self, parameters: list[Tensor], options: SVI, steps: int) -> None:
-        self.losses: list[float] = []
-        self.skipped = 0
-        self._in_a_row = 0
-        self._clip = options.clip
-        self._parameters = parameters
-        self._optimiser = self._schedule = None
-        self._best_loss, self._best_state = (math.inf, 0.0), [p.detach().clone() for p in parameters]
-        if parameters:
-            self._optimiser = _OPTIMISERS[options.optimiser](parameters, lr=options.lr)
-            factor = (
-                (lambda k: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * k / steps)))
-                if (options.schedule == "cosine")
-                else (lambda _: 1.0)
-            )
-            self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, factor)
-
-    @property
-    def mean_loss(self) -> float:
-        """Average over the last window."""
-        return self._window()[0] if self.losses else math.nan
-
-    def _window(self) -> tuple[float, float]:
-        """Mean loss of the last window and its standard error."""
-        last = np.asarray(self.losses[-_WINDOW:])
-        return float(last.mean()), float(last.std() / math.sqrt(len(last)))
-
-    def step(self, compute: Callable[[], Tensor]) -> None:
-        """One step; raises :class:`FitError` after too many non-finite ones in a row."""
-        loss = compute()
-        if self._optimiser is None or self._schedule is None:
-            self._record(float(loss.detach()))
-            return
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
-            self._in_a_row = 0
-            self._keep_best()
-            self._optimiser.step()
-            self._record(float(loss.detach()))
-        else:
-            self._skip(float(loss.detach()))
-        self._schedule.step()
-
-    def _record(self, loss: float) -> None:
-        self.losses.append(loss)
-
-    def _keep_best(self) -> None:
-        """At the end of a window: these parameters are as good as the window's mean loss says."""
-        if self.losses and len(self.losses) % _WINDOW == 0 and self.mean_loss < self._best_loss[0]:
-            self._best_loss = self._window()
-            self._best_state = [p.detach().clone() for p in self._parameters]
-
-    def restore_best(self) -> None:
-        """Put the best state back where it is clearly better than the last; the luckiest window of many is not."""
-        if not self.losses:
-            raise FitError("every step had a non-finite loss or gradient", got=f"{self.skipped} steps")
-        (last, error), (best, best_error) = self._window(), self._best_loss
-        if last - best > _CLEARLY * math.hypot(error, best_error):
-            with torch.no_grad():
-                for parameter, value in zip(self._parameters, self._best_state, strict=True):
-                    parameter.copy_(value)
-
-    def _skip(self, loss: float) -> None:
-        self.skipped += 1
-        self._in_a_row += 1
-        if self._in_a_row >= _SKIPS_IN_A_ROW:
-            raise FitError(
-                "loss or gradient stayed non-finite",
-                got=f"{self._in_a_row} steps in a row, last loss {loss:g}",
-                remedy="Lower lr, standardise the data, or look at ppzoo.check(model, data).",
-            )
-
-    def numbers(self) -> dict[str, float]:
-        """Figures for the diagnosis."""
-        return {"steps": float(len(self.losses) + self.skipped), "skipped": float(self.skipped)}
