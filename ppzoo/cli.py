@@ -110,8 +110,8 @@ def new(file: Annotated[str, typer.Argument(metavar="FILE.py", help="The file to
     target = check_new_file(file, suffixes=(".py",), force="force" in given)
     text = model_file(file)
     write_file(target, text.encode())
-    next_ = text.splitlines()[2].strip("# ")
-    return Answer({"file": file}, f"wrote {file}\nNow: {next_}")
+    first = " ".join(text.splitlines()[2].strip("# ").split())
+    return Answer({"file": file, "next": first}, f"wrote {file}\nNow: {first}")
 
 
 @app.command()

@@ -62,7 +62,7 @@ class UserFiles:
             f"the file has no {name!r}" if name else "needs the name of an object in the file",
             argument=argument,
             got=repr(text),
-            expected=f"{place}:{here[0] if here else 'model'}",
+            expected=f"{place}:{argument if argument in here or not here else here[0]}",
             remedy=nearest(name, [n for n in here if not n.startswith("_")]),
         )
 
