@@ -1,8 +1,8 @@
 """One way in for everything global: :func:`isolated` gives a run its own world and restores the caller's.
 
-Pyro keeps its parameter store, its handler stack and its settings per process, torch its random state and default
-dtype. Every public call that runs a program does so inside :func:`isolated`, which holds one lock (so that two
-threads fit one after the other, and give what they give alone) and puts everything back, whatever happens.
+Pyro keeps its parameter store, its handler stack and its settings per process, torch its random state, default dtype
+and gradient mode. Every public call that runs a program does so inside :func:`isolated`, which holds one lock (so that
+two threads fit one after the other, and give what they give alone) and puts everything back, whatever happens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ import pyro
 import torch
 from pyro.poutine import runtime
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 __all__ = ["Store", "isolated", "random_state"]
 
@@ -32,18 +33,20 @@ class Store:
     """What ``pyro.param`` and ``pyro.module`` hold for one fit: unconstrained values and their constraints.
 
     ``borrowed`` are parameters of modules that live outside the fit (a network that a plain function closes over).
-    Inside the run they carry its values, outside their owner's; the other of the two is kept here.
+    Inside the run they carry its values and gradients, outside their owner's; the other of the two is kept here.
     """
 
     params: dict[str, Tensor] = field(default_factory=dict)
     constraints: dict[str, Any] = field(default_factory=dict)
     borrowed: dict[str, tuple[nn.Parameter, Tensor]] = field(default_factory=dict)
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
 
     def borrow(self) -> None:
         """From here on the run works on copies of the parameters of modules outside; call it after a first trace."""
         for name, value in self.params.items():
             if isinstance(value, nn.Parameter) and name not in self.borrowed:
-                self.borrowed[name] = (value, value.data)
+                self.borrowed[name], self.gradients[name] = (value, value.data), value.grad
+                value.grad = None
                 value.data = value.data.to(torch.get_default_dtype(), copy=True)
 
     def unconstrained(self) -> dict[str, Tensor]:
@@ -81,16 +84,24 @@ def isolated(
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(random_state(seed))
         stack.enter_context(_default_dtype(dtype))
-        if torch.device(device).type != "cpu":
+        stack.enter_context(torch.enable_grad())
+        if torch.device(device).type != torch.get_default_device().type:  # the context makes every call slower
             stack.enter_context(torch.device(device))
         stack.enter_context(_pyro_settings(validate))
+        stack.enter_context(_starting_values_copied())
         stack.enter_context(_parameters(store if store is not None else Store()))
         yield
 
 
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Seed every global generator inside, restore each afterwards."""
+    """Seed every global generator inside, restore each afterwards; one thread at a time."""
+    with _LOCK, _generators(seed):
+        yield
+
+
+@contextmanager
+def _generators(seed: int) -> Iterator[None]:
     python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     random.seed(seed)
@@ -119,6 +130,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 @contextmanager
 def _pyro_settings(validate: bool) -> Iterator[None]:
     before = pyro.settings.get()
+    dimensions = dict(vars(runtime._ENUM_ALLOCATOR))
     frames, plates = list(runtime._PYRO_STACK), list(runtime._DIM_ALLOCATOR._stack)
     runtime._PYRO_STACK.clear()
     runtime._DIM_ALLOCATOR._stack.clear()
@@ -130,6 +142,8 @@ def _pyro_settings(validate: bool) -> Iterator[None]:
         pyro.settings.set(**before)
         runtime._PYRO_STACK[:] = frames
         runtime._DIM_ALLOCATOR._stack[:] = plates
+        vars(runtime._ENUM_ALLOCATOR).clear()
+        vars(runtime._ENUM_ALLOCATOR).update(dimensions)
 
 
 @contextmanager
@@ -147,9 +161,33 @@ def _parameters(store: Store) -> Iterator[None]:
         _exchange(store)
 
 
+@contextmanager
+def _starting_values_copied() -> Iterator[None]:
+    """``pyro.param(name, tensor)`` would train the caller's tensor itself; inside it trains a copy."""
+    pyro_store = pyro.get_param_store()
+    own, plain = vars(pyro_store), pyro_store.setdefault
+    outer = own.get("setdefault")  # that of the run around this one
+
+    def setdefault(name: str, start: Tensor | Callable[[], Tensor], constraint: Any = constraints.real) -> Tensor:
+        def copied() -> Tensor:
+            value = start() if callable(start) else start
+            return value if isinstance(value, nn.Parameter) and value.requires_grad else value.detach().clone()
+
+        return plain(name, copied, constraint)
+
+    own["setdefault"] = setdefault
+    try:
+        yield
+    finally:
+        del own["setdefault"]
+        if outer is not None:
+            own["setdefault"] = outer
+
+
 def _exchange(store: Store) -> None:
-    """Swap the borrowed parameters' values with those kept; doing it twice undoes it."""
+    """Swap values and gradients of the borrowed parameters with those kept; doing it twice undoes it."""
     for name, (parameter, kept) in store.borrowed.items():
+        gradient, parameter.grad = parameter.grad, None
         store.borrowed[name] = (parameter, parameter.data)
         parameter.data = kept
-        parameter.grad = None
+        parameter.grad, store.gradients[name] = store.gradients.get(name), gradient
