@@ -75,7 +75,7 @@ def check(model: Any, data: Any = (), *, device: str = "cpu", dtype: torch.dtype
             got=f"a {type(model).__name__}",
             remedy='Fit it with method="adversarial".',
         )
-    pair, own_dtype, notes = prepare(model, data, device=device, prefer=dtype, fixed=dtype)
+    pair, own_dtype, notes = prepare(model, data, device=device, fixed=dtype)
     with isolated(seed=0, dtype=own_dtype, device=device, store=pair.store):
         rows = report_sites(pair)
     return SiteTable(str(source_of(model)["name"]), tuple(rows), notes)

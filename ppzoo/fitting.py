@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 from dataclasses import replace
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from ppzoo.checks import check_seed
 from ppzoo.datasets.arguments import Arguments, arguments_for
-from ppzoo.datasets.record import Dataset
-from ppzoo.errors import DataError, ModelError
+from ppzoo.datasets.tensors import check_dtype
+from ppzoo.errors import ModelError
 from ppzoo.inference.door import check_program
 from ppzoo.inference.methods import method_value
 from ppzoo.inference.outcome import Method, Run
@@ -24,7 +23,7 @@ from ppzoo.result import Fit
 from ppzoo.rng import stream_seed
 from ppzoo.storage.folder import check_writable
 
-__all__ = ["fill_predicted", "fit", "prepare", "source_of"]
+__all__ = ["fit", "prepare", "source_of"]
 
 
 def fit(
@@ -82,7 +81,7 @@ def fit(
     if run_dir is not None:
         check_writable(run_dir)
     value.check_model(model)
-    pair, own_dtype, notes = prepare(model, data, device=device, prefer=dtype or _preference(value), fixed=dtype)
+    pair, own_dtype, notes = prepare(model, data, device=device, prefer=_preference(value), fixed=dtype)
     run = Run(seed, own_dtype, torch.device(device), progress)
     began = time.perf_counter()
     seed_inside = stream_seed(seed, value.name)
@@ -116,11 +115,12 @@ def prepare(
     Returns:
         The pair, its floating type, and notes on the casts.
     """
+    fixed = check_dtype(fixed)
     owner = copy_model(model)
     game = has_method(owner, "critic_loss")
     program = owner.critic_loss if game else entry_point(owner)
     plain = arguments_for(program, data, device=device)
-    wanted = prefer or _floating_type(plain)
+    wanted = fixed or prefer or _floating_type(plain)
     attempts = [wanted] if fixed is not None else [wanted, *({torch.float64, torch.float32} - {wanted})]
     for dtype in attempts:
         pair = Pair(owner, program, _cast(plain, dtype))
@@ -146,24 +146,6 @@ def source_of(model: Any) -> dict[str, Any]:
         return {"name": spec[0], "zoo": True, "options": dict(spec[1])}
     name = getattr(model, "__qualname__", None) or type(model).__qualname__
     return {"name": name, "zoo": False, "options": {}}
-
-
-def fill_predicted(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> Arguments:
-    """New arguments for prediction; those named like an observed site may be missing."""
-    pair = fit.pair
-    if len(data) == 1 and not named and isinstance(data[0], Dataset | dict | tuple | str | os.PathLike):
-        return arguments_for(pair.model, data[0], dtype=fit.dtype, device=fit.device)
-    signature = inspect.signature(pair.model)
-    try:
-        given = dict(signature.bind_partial(*data, **named).arguments)
-    except TypeError as error:
-        raise DataError(str(error), argument="predict", expected=f"arguments of {signature}") from error
-    before = signature.bind(*pair.data.args, **pair.data.kwargs).arguments
-    rows = next((len(value) for value in given.values() if hasattr(value, "__len__")), 0)
-    for name, value in before.items():
-        if name not in given and isinstance(value, Tensor) and name in fit.observed:
-            given[name] = torch.zeros(rows, *value.shape[1:], dtype=value.dtype)
-    return arguments_for(pair.model, given, dtype=fit.dtype, device=fit.device)
 
 
 def _preference(method: Method) -> torch.dtype | None:

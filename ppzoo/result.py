@@ -17,16 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppzoo.checks import check_columns, check_integer
-from ppzoo.datasets.arguments import Arguments, arguments_for
-from ppzoo.diagnostics.arviz import Kind, build_datatree, format_summary, summarise
+from ppzoo.checks import check_integer
+from ppzoo.datasets.arguments import arguments_for
+from ppzoo.diagnostics.arviz import Kind, format_summary, summarise
 from ppzoo.diagnostics.diagnosis import Diagnosis
 from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.draws import draw_guide, evaluate, predict
+from ppzoo.inference.draws import draw_guide, evaluate
 from ppzoo.inference.outcome import Method, Outcome
-from ppzoo.inference.program import Pair, Site, has_method, sites_of
+from ppzoo.inference.program import Pair, has_method, sites_of
 from ppzoo.isolation import isolated
+from ppzoo.predicting import check_like_fit, predict_from
 from ppzoo.rng import stream_seed
+from ppzoo.tree import build_tree, parameter_tree, shown
 
 if TYPE_CHECKING:
     import os
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Fit"]
 
 _DRAWS = 1000  # of a guide, where nobody says how many
-_FEWEST_DRAWS = 100
-_ELEMENTS = 20_000_000  # largest posterior predictive array; beyond it fewer draws are shown
 
 _CAN = {
     "log_prob": "an exact density, such as 'realnvp', 'gmm' or 'ppca'",
@@ -103,15 +103,16 @@ class Fit:
         """The model's fitted parameters by name, in their own supports; a guide's are left out."""
         found = {name: value for name, value in self.pair.store.constrained().items() if "AutoGuide" not in name}
         module = self.pair.modules().get("model")
-        if module is not None:
-            constrained = getattr(module, "_pyro_params", {})
-            for name, value in module.named_parameters():
+        for prefix, part in module.named_modules() if module is not None else ():
+            constrained = getattr(part, "_pyro_params", {})
+            for name, value in part.named_parameters(recurse=False):
                 plain = name.removesuffix("_unconstrained")
-                found[plain] = (getattr(module, plain) if plain in constrained else value).detach()
+                where = f"{prefix}.{plain}" if prefix else plain
+                found[where] = (getattr(part, plain) if plain in constrained else value).detach()
         return found
 
     def draws(self, n: int | None = None) -> dict[str, Tensor]:
-        """Posterior draws of every latent site, each ``(n, ...)``.
+        """Posterior draws of every latent and deterministic site, each ``(n, ...)``.
 
         Args:
             n: How many; all of a sampler's draws, or 1,000 of a guide's, when ``None``.
@@ -129,34 +130,35 @@ class Fit:
                 got=f"a {self.method.name} fit of parameters only",
                 remedy="Read fit.parameters(), or draw observations with fit.sample(n).",
             )
-        return self._flat_draws(n, "draws")
+        latent = self.flat_draws(n, "draws")
+        with self.world("draws"):
+            sites = {site.name: site for site in sites_of(self.pair.trace_model())}
+            if not any(site.kind == "deterministic" for site in sites.values()):
+                return shown(latent, sites)
+            values = evaluate(self.pair, latent, len(next(iter(latent.values())))).values
+        return shown(latent, sites) | {k.removeprefix("value/"): v for k, v in values.items() if k.startswith("value/")}
 
-    def predict(self, *data: Any, draws: int = 200, **named: Any) -> dict[str, Tensor]:
+    def predict(self, *data: Any, draws: int | None = None, **named: Any) -> dict[str, Tensor]:
         """Posterior predictive draws of every observed site, each ``(draws, ...)``.
 
         New data take the place of the data of the fit; an argument that is named like an observed site may be left
-        out, for it is what is predicted. A guide of the model's own is run on the new data. Otherwise latent sites
+        out, for it is what is predicted. A guide that is a function is run on the new data. Otherwise latent sites
         keep their posterior draws where their shape allows, and those inside a plate of another size are drawn
         from the model given the others.
 
         Args:
             *data: Arguments as for ``fit``; none for those of the fit.
-            draws: Number of posterior draws to predict from.
+            draws: Number of posterior draws to predict from; 200, or all of a shorter sampler's, when ``None``.
             **named: Arguments by name.
 
         Raises:
             DataError: If the data do not fit the model, or their columns are not those of the fit.
             ModelError: If the model has no observed site.
         """
-        check_integer("draws", draws)
+        if draws is not None:
+            check_integer("draws", draws)
         self._need("model", "predict", "observed sites")
-        pair = self.pair.rebind(self._new_data(data, named)) if data or named else self.pair
-        with self.world("predict"):
-            fresh = pair is not self.pair and has_method(self.pair.owner, "guide") and self.outcome.draws is None
-            values = draw_guide(pair, draws).values if fresh and self._latent() else self._flat_draws(draws, "predict")
-            sites = {site.name: site for site in sites_of(pair.trace_model())}
-            kept = {n: v for n, v in values.items() if n in sites and tuple(v.shape[1:]) == sites[n].shape}
-            return predict(pair, kept, draws).values
+        return predict_from(self, data, named, draws)
 
     def log_prob(self, x: Any) -> Tensor:
         """Exact log density of each row of ``x``, in nats, ``(N,)``, where the model has one."""
@@ -183,7 +185,7 @@ class Fit:
 
     def summary(self) -> pd.DataFrame:
         """One row per scalar: estimates with their Monte Carlo error; R-hat and ESS for Markov chains only."""
-        return summarise(self.to_arviz(), kind=self.kind)
+        return summarise(parameter_tree(self) if self.kind == "point" else self.to_arviz(), kind=self.kind)
 
     def diagnose(self) -> Diagnosis:
         """Whether to believe the answer: a verdict with its evidence and what to do."""
@@ -206,16 +208,7 @@ class Fit:
 
     @functools.cached_property
     def _tree(self) -> xr.DataTree:
-        groups, sites, attrs = self._groups()
-        return build_datatree(
-            {
-                group: {name: value.numpy(force=True) for name, value in found.items()}
-                for group, found in groups.items()
-            },
-            dims={name: site.dims for name, site in sites.items()},
-            coords=dict(self.pair.data.coords),
-            attrs=attrs,
-        )
+        return build_tree(self)
 
     @functools.cached_property
     def _diagnosis(self) -> Diagnosis:
@@ -223,58 +216,19 @@ class Fit:
 
         return judge(self)
 
-    def _groups(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Site], dict[str, Any]]:
-        attrs = {
-            "inference_library": "ppzoo",
-            "model": str(self.source["name"]),
-            "method": self.method.name,
-            "seed": str(self.seed),
-            "notes": " ".join(self.notes),
-        }
-        if has_method(self.pair.owner, "critic_loss"):
-            return {"posterior": {}, "observed_data": self.data_tensors()}, {}, attrs
-        with self.world("arviz"):
-            sites = {site.name: site for site in sites_of(self.pair.trace_model())}
-            observed = {name: site.value for name, site in sites.items() if site.kind == "observed"}
-            latent = self._chains(self._draws_to_show(observed))
-            chains, n = next(iter(latent.values())).shape[:2] if latent else (1, 1)
-            flat = {name: value.flatten(0, 1) for name, value in latent.items()}
-            densities = evaluate(self.pair, flat, chains * n)
-            predictive = predict(self.pair, flat, chains * n).values if self._latent() else {}
-        shaped = {name: value.unflatten(0, (chains, n)) for name, value in densities.values.items()}
-        groups = {
-            "posterior": latent | _under("value/", shaped),
-            "sample_stats": self.outcome.statistics,
-            "log_likelihood": _under("likelihood/", shaped),
-            "log_prior": _under("prior/", shaped),
-            "posterior_predictive": {name: value.unflatten(0, (chains, n)) for name, value in predictive.items()},
-            "observed_data": observed,
-        }
-        if not latent:
-            groups["parameters_data"] = self.parameters()
-        if not densities.vectorised:
-            attrs["notes"] += " Likelihoods were evaluated one draw at a time."
-        return {name: found for name, found in groups.items() if found or name == "posterior"}, sites, attrs
-
-    def _draws_to_show(self, observed: dict[str, Tensor]) -> int | None:
-        """Fewer draws of a guide than usual where the predictions would not fit into memory."""
-        if self.outcome.draws is not None:
-            return None
-        size = max((value.numel() for value in observed.values()), default=1)
-        return int(min(_DRAWS, max(_FEWEST_DRAWS, _ELEMENTS // max(1, size))))
-
-    def _chains(self, n: int | None) -> dict[str, Tensor]:
+    def chains(self, n: int) -> dict[str, Tensor]:
         """Latent draws as ``(C, S, ...)``; one chain for a guide, empty for a point."""
         if self.outcome.draws is not None:
             return self.outcome.draws
         if not self._latent():
             return {}
-        return {name: value[None] for name, value in draw_guide(self.pair, n or _DRAWS).values.items()}
+        return {name: value[None] for name, value in draw_guide(self.pair, n).values.items()}
 
-    def _flat_draws(self, n: int | None, stream: str) -> dict[str, Tensor]:
+    def flat_draws(self, n: int | None, stream: str) -> dict[str, Tensor]:
+        """Draws of every latent site, auxiliary ones included, chains put together: ``(n, ...)``."""
         if self.outcome.draws is None:
             with self.world(stream):
-                return {name: value[0] for name, value in self._chains(n).items()}
+                return {name: value[0] for name, value in self.chains(n or _DRAWS).items()}
         flat = {name: value.flatten(0, 1) for name, value in self.outcome.draws.items()}
         total = len(next(iter(flat.values())))
         if n is None:
@@ -306,10 +260,9 @@ class Fit:
             return ()
         method = getattr(self.pair.owner, name)
         arguments = arguments_for(method, data[0], dtype=self.dtype, device=self.device)
-        self._same_columns(arguments)
         values = (*arguments.args, *arguments.kwargs.values())
-        if has_method(self.pair.owner, "check"):
-            self.pair.owner.check(*values)
+        before = dict(zip(("x",), self.data_tensors().values(), strict=False))
+        check_like_fit(self, arguments, before, dict(zip(("x",), values, strict=True)))
         return values
 
     def _need(self, method: str, verb: str, what: str) -> None:
@@ -324,23 +277,8 @@ class Fit:
                 remedy="fit.predict() works for every Pyro program, fit.draws() where there are latent sites.",
             )
 
-    def _new_data(self, data: tuple[Any, ...], named: dict[str, Any]) -> Arguments:
-        from ppzoo.fitting import fill_predicted
-
-        arguments = fill_predicted(self, data, named)
-        self._same_columns(arguments)
-        return arguments
-
-    def _same_columns(self, new: Arguments) -> None:
-        for name, columns in new.columns.items():
-            check_columns(name, columns, self.pair.data.columns.get(name, ()))
-
     def data_tensors(self) -> dict[str, Tensor]:
         """The tensors among the arguments of the fit, by name or position."""
         arguments = self.pair.data
         values = {f"arg{i}": v for i, v in enumerate(arguments.args)} | arguments.kwargs
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-
-def _under(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -106,9 +106,11 @@ def load(path: str | os.PathLike[str], *, model: Any = None, guide: Any = None) 
         raise _damaged(path, "is not a saved fit", f"{manifest.get('fit')!r}")
     try:
         return _rebuild(folder, model, guide, path)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, PPZooError):
-            raise
+    except StorageError:
+        raise
+    except PPZooError as error:  # the model, or an option in the manifest, is not what was fitted
+        raise _damaged(path, "cannot be read as a fit of this model", str(error)) from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _damaged(path, "does not hold what a saved fit holds", f"{type(error).__name__}: {error}") from error
 
 
@@ -127,6 +129,7 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
             if method.needs_guide:
                 latent = [site.name for site in sites if site.kind == "latent"]
                 pair.guide = choose_guide(getattr(method, "guide", None), owner, pair.model, latent)
+                pair.to(dtype=dtype, device=torch.device("cpu"))
             pair.first_run()
     found = _sites(pair, dtype, torch.device("cpu"))
     if found != manifest["sites"]:
@@ -137,11 +140,14 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         raise _damaged(path, "was fitted with another model", " ".join(str(error).split())[:300]) from error
     draws = load_tensors(folder.files["draws.safetensors"])
     losses = draws.pop("losses", None)
+    sampled = _under("draws.", draws)
+    if manifest["sampled"] is not bool(sampled):
+        raise _damaged(path, "does not hold what a saved fit holds", f"draws of {sorted(sampled)}")
     outcome = Outcome(
-        draws=_under("draws.", draws) if manifest["sampled"] else None,
+        draws=sampled or None,
         statistics=_under("statistics.", draws),
         losses=None if losses is None else losses.numpy(),
-        numbers=dict(manifest["numbers"]),
+        numbers={name: float(number) for name, number in manifest["numbers"].items()},
         findings=tuple(Finding(**finding) for finding in manifest["findings"]),
     )
     return Fit(
@@ -152,7 +158,7 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         dtype,
         torch.device("cpu"),
         float(manifest["seconds"]),
-        tuple(manifest["notes"]),
+        tuple(str(note) for note in manifest["notes"]),
         dict(manifest["model"]),
     )
 
@@ -182,7 +188,15 @@ def _sites(pair: Pair, dtype: torch.dtype, device: torch.device) -> list[list[An
     if has_method(pair.owner, "critic_loss"):
         return [[name, "parameter", list(value.shape)] for name, value in pair.owner.state_dict().items()]
     with isolated(seed=0, dtype=dtype, device=device, store=pair.store):
-        return [[site.name, site.kind, list(site.shape)] for site in sites_of(pair.trace_model())]
+        sites = sites_of(pair.trace_model())
+        return [[site.name, site.kind, list(site.shape), _family(site.distribution)] for site in sites]
+
+
+def _family(distribution: Any) -> str:
+    """The distribution's name without what only shapes it."""
+    while type(distribution).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
+        distribution = distribution.base_dist
+    return type(distribution).__name__
 
 
 def _layout(data: Arguments) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -193,7 +207,15 @@ def _layout(data: Arguments) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if isinstance(value, Tensor):
             tensors[key] = value
             return {"tensor": key}
-        return {"value": _plain(value)}
+        if (plain := _plain(value)) != _OWN:
+            return {"tuple": plain} if isinstance(value, tuple) else {"value": plain}
+        raise StorageError(
+            "cannot be kept in a file",
+            argument=key,
+            got=f"a {type(value).__name__}",
+            expected="a tensor, number, text, flag, None, or a tuple of these",
+            remedy="Bind it to the model with functools.partial, and fit that.",
+        )
 
     layout = {
         "args": [keep(f"arg{i}", value) for i, value in enumerate(data.args)],
@@ -206,7 +228,9 @@ def _layout(data: Arguments) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _data(layout: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Arguments:
     def take(entry: Mapping[str, Any]) -> Any:
-        return tensors[entry["tensor"]] if "tensor" in entry else entry["value"]
+        if "tensor" in entry:
+            return tensors[entry["tensor"]]
+        return tuple(entry["tuple"]) if "tuple" in entry else entry["value"]
 
     return Arguments(
         args=tuple(take(entry) for entry in layout["args"]),
@@ -218,6 +242,8 @@ def _data(layout: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Arguments
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, list | tuple) and all(isinstance(item, _PLAIN) for item in value):

@@ -100,7 +100,7 @@ _CARDS = (
         "Mixture of Gaussians with priors; components ordered along the first column, so chains agree on their names.",
         "Richardson and Green, On Bayesian Analysis of Mixtures, 1997",
         "https://doi.org/10.1111/1467-9868.00095",
-        "old_faithful",
+        "galaxies",
         ("nuts", "svi"),
     ),
     Card(

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Unit
 from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 from torch import Tensor
 
 from ppzoo.errors import FitError, ModelError
-from ppzoo.inference.program import Pair, Site, sites_of
+from ppzoo.inference.program import Pair, Site, nodes_of, sites_of
 from ppzoo.inference.start import near_zero, uniform
 
 __all__ = ["Density", "SiteReport", "density_of", "find_start", "report_sites"]
@@ -143,26 +144,33 @@ def report_sites(pair: Pair, start: Callable[[dict[str, Any]], Tensor] = near_ze
     leaves = {site.name: site.value.detach().clone().requires_grad_(True) for site in sites if site.kind == "latent"}
     conditioned = Pair(pair.owner, _conditioned(pair.model, leaves), pair.data).trace_model(start)
     conditioned.compute_log_prob()
-    nodes = conditioned.nodes
-    total = sum(nodes[s.name]["log_prob_sum"] for s in sites if s.kind != "deterministic") + torch.zeros(())
+    nodes = nodes_of(conditioned)
+    total = conditioned.log_prob_sum() + torch.zeros(())
     gradients: dict[str, bool] = {}
     if leaves:
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         gradients = {n: g is None or bool(g.isfinite().all()) for n, g in zip(leaves, found, strict=True)}  # type: ignore[redundant-expr]  # allow_unused gives None
-    return [
-        SiteReport(
-            name=site.name,
-            kind=site.kind,
-            distribution=_name(site.distribution),
-            support="" if site.kind == "deterministic" else _support(site.distribution),
-            shape=site.shape,
-            plates=tuple(plate for plate, _, _ in site.plates),
-            value=_brief(site.value),
-            log_prob=float(nodes[site.name]["log_prob_sum"].detach()),
-            gradient_finite=gradients.get(site.name),
-        )
-        for site in sites
+    known = {site.name for site in sites}
+    factors = [
+        SiteReport(name, "factor", "", "", (), (), "", float(node["log_prob_sum"].detach()), None)
+        for name, node in nodes.items()
+        if node["type"] == "sample" and name not in known and isinstance(node["fn"], Unit)
     ]
+    return [_report(site, nodes[site.name], gradients.get(site.name)) for site in sites] + factors
+
+
+def _report(site: Site, node: dict[str, Any], gradient_finite: bool | None) -> SiteReport:
+    return SiteReport(
+        name=site.name,
+        kind=site.kind,
+        distribution=_name(site.distribution),
+        support="" if site.kind == "deterministic" else _support(site.distribution),
+        shape=site.shape,
+        plates=tuple(plate for plate, _, _ in site.plates),
+        value=_brief(site.value),
+        log_prob=float(node["log_prob_sum"].detach()),
+        gradient_finite=gradient_finite,
+    )
 
 
 def format_sites(rows: list[SiteReport]) -> str:

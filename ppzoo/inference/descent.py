@@ -80,7 +80,7 @@ class Descent:
             self._record(float(loss.detach()))
             return
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(inputs=self._parameters)  # and no others: a network the program closes over keeps its .grad
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
         if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
             self._in_a_row = 0

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from ppzoo.errors import DataError
 from ppzoo.inference.program import Pair, Site, sites_of
+from ppzoo.inference.start import near_zero
 
 __all__ = ["check_program"]
 
@@ -30,10 +32,29 @@ def check_program(pair: Pair) -> tuple[Site, ...]:
         DataError: If an observation lies outside the support.
     """
     sites = tuple(sites_of(pair.trace_model()))
+    elsewhere = {site.name: site for site in sites_of(pair.trace_model(near_zero))}
     for site in sites:
-        if site.kind == "observed" and _validates(site.distribution):
+        if site.kind == "observed" and _validates(site.distribution) and _is_fixed(site, elsewhere.get(site.name)):
             _check_support(site)
     return sites
+
+
+def _is_fixed(site: Site, elsewhere: Site | None) -> bool:
+    """Whether the support is the same for other latent values; one that moves (Uniform(0, theta)) is no error."""
+    return elsewhere is not None and _bounds(site.distribution.support) == _bounds(elsewhere.distribution.support)
+
+
+def _bounds(support: Any) -> list[Any]:
+    """The numbers a constraint is made of."""
+    found: list[Any] = [type(support)]
+    for value in vars(support).values():
+        if isinstance(value, Constraint):
+            found += _bounds(value)
+        elif isinstance(value, Tensor):
+            found.append(value.tolist())
+        elif isinstance(value, int | float):
+            found.append(value)
+    return found
 
 
 def _check_support(site: Site) -> None:

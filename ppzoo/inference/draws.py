@@ -7,7 +7,7 @@ else one draw at a time. Both give the same numbers; :class:`Mapped` says which 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +66,12 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
 
 @torch.no_grad()
 def draw_guide(pair: Pair, n: int) -> Mapped:
-    """``n`` draws of every latent site from the guide on the pair's data."""
+    """``n`` draws of every latent site of the model from the guide on the pair's data."""
+    wanted = {s.name for s in sites_of(pair.trace_model()) if s.kind in ("latent", "discrete")}
 
     def one(_: Values) -> Values:
         trace = trace_of(_guide(pair), pair.data)
-        return {s.name: s.value for s in sites_of(trace) if s.kind != "observed" and not _auxiliary(trace, s)}
+        return {s.name: s.value for s in sites_of(trace) if s.kind != "observed" and s.name in wanted}
 
     return map_draws(one, {}, n)
 
@@ -91,8 +92,8 @@ def evaluate(pair: Pair, draws: Values, n: int) -> Mapped:
 
 
 @torch.no_grad()
-def predict(pair: Pair, draws: Values, n: int) -> Mapped:
-    """Per draw: a new value of each observed site, given the latent values of the draw."""
+def predict(pair: Pair, draws: Values, n: int, observed: Collection[str]) -> Mapped:
+    """Per draw: a new value of each of the ``observed`` sites, given the latent values of the draw."""
 
     def one(values: Values) -> Values:
         program = poutine.condition(_Unobserve()(pair.model), values)  # observed anew, latent as drawn
@@ -100,7 +101,7 @@ def predict(pair: Pair, draws: Values, n: int) -> Mapped:
         return {
             name: node["value"]
             for name, node in nodes_of(trace).items()
-            if node["type"] == "sample" and node["infer"].get("was_observed") and node["value"].numel()
+            if node["type"] == "sample" and name in observed
         }
 
     return map_draws(one, draws, n)
@@ -124,7 +125,7 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
         guide = trace_of(_guide(pair), pair.data)
         guide.compute_log_prob()
         drawn = list(sites_of(guide))
-        values = {s.name: s.value for s in drawn if not _auxiliary(guide, s)}
+        values = {s.name: s.value for s in drawn if s.name in by_name}
         log_q = sum((_to_plate(nodes_of(guide)[s.name]["log_prob"], s, plate) for s in drawn), torch.zeros(()))
         log_p = sum(
             (
@@ -213,14 +214,9 @@ def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:
     return log_prob.sum(others) if others else log_prob
 
 
-def _auxiliary(trace: poutine.Trace, site: Site) -> bool:
-    return bool(nodes_of(trace)[site.name]["infer"].get("is_auxiliary"))
-
-
 class _Unobserve(Messenger):
     """Draws observed sites anew; deterministic sites, which Pyro's own handler would draw too, are computed."""
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if msg["is_observed"] and not msg["infer"].get("_deterministic"):
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
-            msg["infer"] = {**msg["infer"], "was_observed": True}

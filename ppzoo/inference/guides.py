@@ -95,7 +95,7 @@ def check_guide(pair: Pair) -> None:
     guide_trace = trace_of(pair.guide, pair.data)
     wanted = {site.name: site for site in sites_of(pair.trace_model()) if site.kind in ("latent", "discrete")}
     given = {site.name: site for site in sites_of(guide_trace) if site.kind in ("latent", "discrete")}
-    auxiliary = {name for name, node in nodes_of(guide_trace).items() if node.get("infer", {}).get("is_auxiliary")}
+    auxiliary = {name for name, node in nodes_of(guide_trace).items() if (node.get("infer") or {}).get("is_auxiliary")}
     missing = [name for name, site in wanted.items() if name not in given and site.kind == "latent"]
     extra = [name for name in given if name not in wanted and name not in auxiliary]
     if missing or extra:

@@ -26,7 +26,18 @@ from ppzoo.errors import ModelError, PPZooError
 from ppzoo.inference.start import prior_median
 from ppzoo.isolation import Store
 
-__all__ = ["Pair", "Site", "copy_model", "entry_point", "has_method", "nodes_of", "point_guide", "sites_of", "trace_of"]
+__all__ = [
+    "Pair",
+    "Site",
+    "copy_model",
+    "entry_point",
+    "has_method",
+    "nodes_of",
+    "point_guide",
+    "run_once",
+    "sites_of",
+    "trace_of",
+]
 
 Guide = Callable[..., Any]
 
@@ -45,6 +56,7 @@ class Site:
     value: Tensor
     shape: tuple[int, ...]
     plates: tuple[tuple[str, int, int], ...]
+    auxiliary: bool = False  # drawn for convenience, reported in another form
 
     @property
     def event_dim(self) -> int:
@@ -132,13 +144,13 @@ class Pair:
 
     def trace_model(self, start: Callable[[dict[str, Any]], Tensor] = prior_median) -> poutine.Trace:
         """Run the program once, latent sites started by ``start`` and never sampled where they cannot be."""
-        return _run(InitMessenger(start)(self.model), self.data)
+        return run_once(InitMessenger(start)(self.model), self.data, "model")
 
     def first_run(self) -> None:
         """Run model and guide once, so that every parameter exists; borrow those of modules outside."""
         self.trace_model()
         if self.guide is not None:
-            _run(self.guide, self.data)
+            run_once(self.guide, self.data, "guide")
         self.store.borrow()
 
     def enumerated(self) -> Callable[..., Any]:
@@ -245,10 +257,11 @@ def sites_of(trace: poutine.Trace) -> Iterator[Site]:
         if not isinstance(value, Tensor) or (kind == "observed" and value.numel() == 0):
             continue  # pyro.factor observes an empty value
         plates = tuple((f.name, f.dim, f.size) for f in node["cond_indep_stack"] if f.vectorized)
-        yield Site(name, kind, fn, value, tuple(value.shape), plates)
+        auxiliary = bool(node["infer"].get("is_auxiliary"))
+        yield Site(name, kind, fn, value, tuple(value.shape), plates, auxiliary)
 
 
-def _run(program: Callable[..., Any], data: Arguments) -> poutine.Trace:
+def run_once(program: Callable[..., Any], data: Arguments, argument: str) -> poutine.Trace:
     """One trace, with whatever the user's code raises turned into a message that says where it came from."""
     try:
         return trace_of(program, data)
@@ -256,8 +269,8 @@ def _run(program: Callable[..., Any], data: Arguments) -> poutine.Trace:
         raise
     except Exception as error:
         raise ModelError(
-            "the program failed when it was run once on the data",
-            argument="model",
+            "failed when it was run once on the data",
+            argument=argument,
             got=f"{type(error).__name__}: {' '.join(str(error).split())[:400]}",
             expected="a Pyro program that runs on these arguments",
             remedy=_remedy(error),
@@ -266,6 +279,10 @@ def _run(program: Callable[..., Any], data: Arguments) -> poutine.Trace:
 
 def _remedy(error: Exception) -> str:
     text = str(error)
+    if "param_state" in text:
+        return "It calls a PyroModule made outside it: make it a method of that module, or pass the module itself."
+    if "constraint" in text:
+        return "A parameter of a distribution left its range: look for NaN, zero scales or logarithms of zero."
     if "Multiple" in text and "sites named" in text:
         return "Give each sample statement its own name; repeated ones belong in a plate or carry an index."
     if "dtype" in text or "same dtype" in text or "expected scalar type" in text:

@@ -106,6 +106,7 @@ class SVI:
         sites = list(sites_of(pair.trace_model()))
         latent = [site.name for site in sites if site.kind == "latent"]
         guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent)
+        pair.to(dtype=run.dtype, device=run.device)
         pair.first_run()
         pair.to(dtype=run.dtype, device=run.device)
         check_guide(pair)

@@ -1,0 +1,99 @@
+"""A fit as a DataTree: what was drawn, how likely the data are under each draw, what each draw predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ppzoo.diagnostics.arviz import build_datatree
+from ppzoo.inference.draws import evaluate, predict
+from ppzoo.inference.program import Site, has_method, sites_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ppzoo.result import Fit
+
+__all__ = ["build_tree", "parameter_tree", "shown"]
+
+_DRAWS = 1000  # of a guide, where nobody says how many
+_FEWEST_DRAWS = 100
+_ELEMENTS = 20_000_000  # largest posterior predictive array; beyond it fewer draws are shown
+_LARGEST_PARAMETER = 100  # a network's weights are no estimates to be read
+
+Groups = dict[str, dict[str, Tensor]]
+
+
+def build_tree(fit: Fit) -> xr.DataTree:
+    """Groups ``posterior, sample_stats, log_likelihood, log_prior, posterior_predictive, observed_data``.
+
+    Arrays are ``(chain, draw, ...)``, one chain for a guide; dimensions are named by the model's plates. A fit
+    without latent sites has an empty posterior and a group ``parameters_data``.
+    """
+    notes = list(fit.notes)
+    if has_method(fit.pair.owner, "critic_loss"):
+        groups, sites = {"posterior": {}, "observed_data": fit.data_tensors()}, dict[str, Site]()
+    else:
+        groups, sites = _groups(fit, notes)
+    attrs: dict[str, Any] = {
+        "inference_library": "ppzoo",
+        "model": str(fit.source["name"]),
+        "method": fit.method.name,
+        "seed": str(fit.seed),
+        "notes": " ".join(notes),
+    }
+    return _tree(groups, {name: site.dims for name, site in sites.items()}, fit.pair.data.coords, attrs)
+
+
+def parameter_tree(fit: Fit) -> xr.DataTree:
+    """The small parameters of a point fit as one draw of one chain."""
+    small = {name: value[None, None] for name, value in fit.parameters().items() if value.numel() <= _LARGEST_PARAMETER}
+    return _tree({"posterior": small}, {}, {}, {})
+
+
+def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Tensor]:
+    """Without auxiliary sites, which a model reports in another form."""
+    return {name: value for name, value in values.items() if name not in sites or not sites[name].auxiliary}
+
+
+def _groups(fit: Fit, notes: list[str]) -> tuple[Groups, dict[str, Site]]:
+    with fit.world("arviz"):
+        sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
+        observed = {name: site.value for name, site in sites.items() if site.kind == "observed"}
+        latent = fit.chains(_draws_to_show(observed))
+        chains, n = next(iter(latent.values())).shape[:2] if latent else (1, 1)
+        flat = {name: value.flatten(0, 1) for name, value in latent.items()}
+        densities = evaluate(fit.pair, flat, chains * n)
+        predictive = predict(fit.pair, flat, chains * n, fit.observed).values if latent else {}
+    if not densities.vectorised:
+        notes.append("Likelihoods were evaluated one draw at a time.")
+    shaped = {name: value.unflatten(0, (chains, n)) for name, value in densities.values.items()}
+    groups = {
+        "posterior": shown(latent, sites) | _under("value/", shaped),
+        "sample_stats": fit.outcome.statistics,
+        "log_likelihood": _under("likelihood/", shaped),
+        "log_prior": _under("prior/", shaped),
+        "posterior_predictive": {name: value.unflatten(0, (chains, n)) for name, value in predictive.items()},
+        "observed_data": observed,
+        "parameters_data": {} if latent else fit.parameters(),
+    }
+    return {name: found for name, found in groups.items() if found or name == "posterior"}, sites
+
+
+def _tree(
+    groups: Groups, dims: Mapping[str, list[str]], coords: Mapping[str, Any], attrs: dict[str, Any]
+) -> xr.DataTree:
+    arrays = {group: {name: v.numpy(force=True) for name, v in found.items()} for group, found in groups.items()}
+    return build_datatree(arrays, dims=dims, coords=coords, attrs=attrs)
+
+
+def _draws_to_show(observed: dict[str, Tensor]) -> int:
+    """Fewer draws of a guide than usual where the predictions would not fit into memory."""
+    size = max((value.numel() for value in observed.values()), default=1)
+    return int(min(_DRAWS, max(_FEWEST_DRAWS, _ELEMENTS // max(1, size))))
+
+
+def _under(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
