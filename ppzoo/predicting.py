@@ -13,9 +13,9 @@ from torch import Tensor
 from ppzoo.checks import check_columns
 from ppzoo.datasets.arguments import Arguments, arguments_for
 from ppzoo.datasets.record import Dataset
-from ppzoo.errors import DataError
+from ppzoo.errors import DataError, ModelError
 from ppzoo.inference.draws import draw_guide, predict
-from ppzoo.inference.program import Pair, run_once, sites_of
+from ppzoo.inference.program import Pair, Site, run_once, sites_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,15 +29,41 @@ _DRAWS = 200
 
 def predict_from(fit: Fit, data: tuple[Any, ...], named: dict[str, Any], draws: int | None) -> dict[str, Tensor]:
     """Draws of every observed site; see :meth:`ppzoo.Fit.predict`."""
-    new = bool(data or named)
-    pair = fit.pair.rebind(_new_data(fit, data, named)) if new else fit.pair
-    amortised = new and pair.guide is not None and not isinstance(pair.guide, AutoGuide) and fit.outcome.draws is None
+    if not fit.observed:
+        raise ModelError("observes nothing, so there is nothing to predict", argument="fit", got=repr(fit))
+    if not (data or named):
+        with fit.world("predict"):
+            values = fit.flat_draws(_at_most(fit, draws), "predict")
+            return predict(fit.pair, values, _count(values, draws), fit.observed).values
+    arguments, complete = _new_data(fit, data, named)
+    pair = fit.pair.rebind(arguments)
     with fit.world("predict"):
         sites = {site.name: site for site in sites_of(pair.trace_model())}
-        values = _from_guide(pair, draws or _DRAWS) if amortised else fit.flat_draws(_at_most(fit, draws), "predict")
-        n = len(next(iter(values.values()))) if values else draws or _DRAWS
-        kept = {name: v for name, v in values.items() if name in sites and tuple(v.shape[1:]) == sites[name].shape}
+        local = _local(sites)
+        posterior = fit.flat_draws(_at_most(fit, draws), "predict")
+        kept = {n: v for n, v in posterior.items() if n not in local and n in sites and _same_shape(v, sites[n])}
+        n = _count(posterior, draws)
+        if complete and local and fit.outcome.draws is None and not isinstance(pair.guide, AutoGuide):
+            kept |= _from_guide(pair, n, kept)
         return predict(pair, kept, n, fit.observed).values
+
+
+def _local(sites: Mapping[str, Site]) -> set[str]:
+    """Latent sites of a row: inside every plate of an observed site, so that new rows have new ones."""
+    rows = [{name for name, _, _ in site.plates} for site in sites.values() if site.kind == "observed" and site.plates]
+    return {
+        name
+        for name, site in sites.items()
+        if site.kind in ("latent", "discrete") and any(row <= {plate for plate, _, _ in site.plates} for row in rows)
+    }
+
+
+def _same_shape(value: Tensor, site: Site) -> bool:
+    return tuple(value.shape[1:]) == site.shape
+
+
+def _count(values: Mapping[str, Tensor], draws: int | None) -> int:
+    return len(next(iter(values.values()))) if values else draws or _DRAWS
 
 
 def check_like_fit(fit: Fit, new: Arguments, before: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -64,10 +90,10 @@ def _columns(value: Tensor) -> str:
     return f"{value.shape[1]} columns" if value.dim() == 2 else f"{value.dim()} dimensions"
 
 
-def _from_guide(pair: Pair, n: int) -> dict[str, Tensor]:
+def _from_guide(pair: Pair, n: int, given: dict[str, Tensor]) -> dict[str, Tensor]:
     if pair.guide is not None:
         run_once(pair.guide, pair.data, "guide")  # a typed error where it cannot follow the new data
-    return draw_guide(pair, n).values
+    return draw_guide(pair, n, given).values
 
 
 def _at_most(fit: Fit, draws: int | None) -> int:
@@ -77,22 +103,25 @@ def _at_most(fit: Fit, draws: int | None) -> int:
     return min(_DRAWS, chains * n)
 
 
-def _new_data(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> Arguments:
-    """New arguments; those named like an observed site may be missing, for they are what is predicted."""
+def _new_data(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> tuple[Arguments, bool]:
+    """New arguments, and whether all were given; what is observed may be missing, for it is what is predicted."""
     program, pair = fit.pair.model, fit.pair
     signature = inspect.signature(program)
     before = dict(signature.bind(*pair.data.args, **pair.data.kwargs).arguments)
+    complete = True
     if len(data) == 1 and not named and isinstance(data[0], Dataset | dict | tuple | str | os.PathLike):
         arguments = arguments_for(program, data[0], dtype=fit.dtype, device=fit.device)
     else:
         given = _bind(signature, data, named)
         rows = next((len(value) for value in given.values() if hasattr(value, "__len__")), 0)
         for name, value in before.items():
-            if name not in given and isinstance(value, Tensor) and name in fit.observed:
-                given[name] = torch.zeros(rows, *value.shape[1:], dtype=value.dtype)
+            if name not in given and isinstance(value, Tensor):
+                complete = False
+                if name in fit.observed:
+                    given[name] = torch.zeros(rows, *value.shape[1:], dtype=value.dtype)
         arguments = arguments_for(program, given, dtype=fit.dtype, device=fit.device)
     check_like_fit(fit, arguments, before, signature.bind(*arguments.args, **arguments.kwargs).arguments)
-    return arguments
+    return arguments, complete
 
 
 def _bind(signature: inspect.Signature, data: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:

@@ -141,10 +141,10 @@ class Fit:
     def predict(self, *data: Any, draws: int | None = None, **named: Any) -> dict[str, Tensor]:
         """Posterior predictive draws of every observed site, each ``(draws, ...)``.
 
-        New data take the place of the data of the fit; an argument that is named like an observed site may be left
-        out, for it is what is predicted. A guide that is a function is run on the new data. Otherwise latent sites
-        keep their posterior draws where their shape allows, and those inside a plate of another size are drawn
-        from the model given the others.
+        Without data: for the rows of the fit. New data are new rows; what is observed there may be left out, for it is
+        what is predicted. Latent sites keep their posterior draws, except those of a row (inside every plate of an
+        observed site): these come from the guide run on the new data, if it is a function and nothing was left out,
+        else from the model given the others.
 
         Args:
             *data: Arguments as for ``fit``; none for those of the fit.

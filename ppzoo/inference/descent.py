@@ -86,10 +86,10 @@ class Descent:
             self._in_a_row = 0
             self._keep_best()
             self._optimiser.step()
+            self._schedule.step()
             self._record(float(loss.detach()))
         else:
             self._skip(float(loss.detach()))
-        self._schedule.step()
 
     def _record(self, loss: float) -> None:
         self.losses.append(loss)

@@ -65,15 +65,21 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
 
 
 @torch.no_grad()
-def draw_guide(pair: Pair, n: int) -> Mapped:
-    """``n`` draws of every latent site of the model from the guide on the pair's data."""
+def draw_guide(pair: Pair, n: int, given: Values | None = None) -> Mapped:
+    """``n`` draws of every latent site of the model from the guide on the pair's data.
+
+    Args:
+        pair: A pair with its guide.
+        n: Number of draws.
+        given: Draws of some sites, ``(n, ...)``, on which the others are conditioned.
+    """
     wanted = {s.name for s in sites_of(pair.trace_model()) if s.kind in ("latent", "discrete")}
 
-    def one(_: Values) -> Values:
-        trace = trace_of(_guide(pair), pair.data)
+    def one(values: Values) -> Values:
+        trace = trace_of(poutine.condition(_guide(pair), values), pair.data)
         return {s.name: s.value for s in sites_of(trace) if s.kind != "observed" and s.name in wanted}
 
-    return map_draws(one, {}, n)
+    return map_draws(one, given or {}, n)
 
 
 @torch.no_grad()

@@ -1,0 +1,144 @@
+"""What a pair says draw by draw, by both roads, against formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from ppzoo.datasets.arguments import Arguments
+from ppzoo.inference.draws import common_plate, draw_guide, evaluate, log_weights, map_draws, predict
+from ppzoo.inference.program import Pair
+from ppzoo.isolation import isolated
+
+X = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def world():
+    with isolated(seed=0, dtype=torch.float64):
+        yield
+
+
+def pair_of(model, guide=None, x=None):
+    return Pair(model, model, Arguments((X if x is None else x,), {}, {}, {}, ()), guide)
+
+
+def simple(x):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.deterministic("twice", 2 * mu)
+    with pyro.plate("row", len(x)):
+        pyro.sample("x", dist.Normal(mu, 0.5), obs=x)
+
+
+def stubborn(x):
+    """The same, with a branch on a value, which vmap refuses."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.deterministic("twice", 2 * mu if mu.item() > -100 else mu)
+    with pyro.plate("row", len(x)):
+        pyro.sample("x", dist.Normal(mu, 0.5), obs=x)
+
+
+@pytest.mark.parametrize(("model", "vectorised"), [(simple, True), (stubborn, False)])
+def test_densities_by_either_road(model, vectorised):
+    mu = torch.tensor([0.1, -0.4, 1.5, 0.0])
+    found = evaluate(pair_of(model), {"mu": mu}, 4)
+    assert found.vectorised is vectorised
+    assert torch.allclose(found.values["value/twice"], 2 * mu)
+    assert torch.allclose(found.values["prior/mu"], dist.Normal(0.0, 1.0).log_prob(mu))
+    assert torch.allclose(found.values["likelihood/x"], dist.Normal(mu[:, None], 0.5).log_prob(X))
+
+
+def mixture(x):
+    with pyro.plate("row", len(x)):
+        z = pyro.sample("z", dist.Categorical(torch.tensor([0.2, 0.8])))
+        pyro.sample("x", dist.Normal(torch.tensor([-1.0, 1.0])[z], 0.5), obs=x)
+
+
+def test_enumerated_likelihood_is_pointwise():
+    found = evaluate(pair_of(mixture), {}, 1).values["likelihood/x"]
+    parts = [dist.Normal(m, 0.5).log_prob(X) + math.log(w) for m, w in ((-1.0, 0.2), (1.0, 0.8))]
+    assert torch.allclose(found[0], torch.stack(parts).logsumexp(0))
+
+
+def test_a_global_discrete_site_has_no_pointwise_likelihood():
+    def model(x):
+        z = pyro.sample("z", dist.Bernoulli(0.5))
+        with pyro.plate("row", len(x)):
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    assert "likelihood/x" not in evaluate(pair_of(model), {}, 1).values
+
+
+def test_predictions_have_the_moments_of_the_observation_model():
+    mu = torch.full((4000,), 1.5)
+    x = predict(pair_of(simple), {"mu": mu}, 4000, ["x"]).values["x"]
+    assert x.shape == (4000, 3)
+    assert abs(float(x.mean()) - 1.5) < 4 * 0.5 / math.sqrt(12_000)  # 4 standard errors, seed fixed
+    assert abs(float(x.std()) / 0.5 - 1) < 4 / math.sqrt(24_000)
+
+
+def test_weights_of_an_exact_guide_are_the_evidence():
+    """mu | x is normal with precision 1 + 3 / 0.25: every weight is log p(x)."""
+    precision = 1 + 3 / 0.25
+    loc = float(X.sum()) / 0.25 / precision
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(loc, precision**-0.5))
+
+    weights, draws = log_weights(pair_of(simple, guide), 50)
+    covariance = 0.25 * torch.eye(3) + torch.ones(3, 3)
+    evidence = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(X)
+    assert torch.allclose(weights, evidence.expand(50), rtol=1e-12)
+    assert draws["mu"].shape == (50,)
+
+
+def local(x):
+    with pyro.plate("row", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z.sum(-1), 0.5), obs=x)
+
+
+def test_independent_rows_have_weights_of_their_own():
+    def guide(x):
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    pair = pair_of(local, guide)
+    assert common_plate(pair) == "row"
+    weights, draws = log_weights(pair, 20)
+    assert weights.shape == (20, 3)
+    assert torch.allclose(weights, dist.Normal(draws["z"].sum(-1), 0.5).log_prob(X))
+    assert common_plate(pair_of(simple)) is None
+
+
+def test_a_scaled_guide_has_no_importance_weights():
+    def guide(x):
+        with pyro.poutine.scale(scale=0.5):
+            pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    assert log_weights(pair_of(simple, guide), 5) is None
+
+
+def test_draws_of_a_guide_are_independent_and_repeatable():
+    def guide(x):
+        pyro.sample("mu", dist.Normal(2.0, 3.0))
+
+    pair = pair_of(simple, guide)
+    torch.manual_seed(1)
+    one = draw_guide(pair, 5000).values["mu"]
+    torch.manual_seed(1)
+    assert torch.equal(one, draw_guide(pair, 5000).values["mu"])
+    assert abs(float(one.mean()) - 2) < 4 * 3 / math.sqrt(5000)
+    assert abs(float(one.std()) / 3 - 1) < 4 / math.sqrt(10_000)
+
+
+def test_an_error_of_the_function_is_not_swallowed():
+    def broken(_):
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        map_draws(broken, {"a": torch.zeros(3)}, 3)

@@ -1,0 +1,98 @@
+"""Prediction on new data: what is drawn anew, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import ppzoo
+from ppzoo.errors import DataError, ModelError
+
+X = torch.linspace(-1, 1, 12, dtype=torch.float64)[:, None]
+Y = 3 + 2 * X[:, 0]
+
+
+@pytest.fixture(scope="module")
+def regression():
+    return ppzoo.fit(ppzoo.create_model("linear_regression"), (X, Y), method="exact")
+
+
+@pytest.mark.parametrize("n", [1, 5, 12])
+def test_a_regression_predicts_without_its_response(regression, n):
+    new = torch.full((n, 1), 0.5, dtype=torch.float64)
+    y = regression.predict(new, draws=400)["y"]
+    assert y.shape == (400, n)
+    # the line is 4 at 0.5; the noise is small but its prior is not, so allow 4 standard errors of the draws
+    assert float((y.mean() - 4).abs()) < 4 * float(y.std()) / 20
+
+
+def test_prediction_on_the_data_of_the_fit_repeats(regression):
+    assert torch.equal(regression.predict()["y"], regression.predict()["y"])
+
+
+def test_sites_named_unlike_their_argument():
+    def model(x, y=None):
+        a = pyro.sample("a", dist.Normal(0.0, 5.0))
+        with pyro.plate("row", len(x)):
+            return pyro.sample("obs", dist.Normal(a * x[:, 0], 0.1), obs=y)
+
+    fit = ppzoo.fit(model, (X, 2 * X[:, 0]), steps=300, lr=0.05)
+    obs = fit.predict(torch.ones(3, 1, dtype=torch.float64))["obs"]
+    assert obs.shape == (200, 3)
+    assert float(obs.mean()) == pytest.approx(2.0, abs=0.2)
+
+
+def local(x):
+    with pyro.plate("row", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 0.1), obs=x)
+
+
+def test_a_guide_function_is_run_on_the_new_rows():
+    def guide(x):
+        slope = pyro.param("slope", torch.tensor(1.0, dtype=torch.float64))
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Normal(slope * x, 0.1))
+
+    fit = ppzoo.fit(local, X[:, 0], guide=guide, steps=200)
+    new = torch.tensor([1.5, -1.5], dtype=torch.float64)
+    assert np.allclose(fit.predict(new)["x"].mean(0), new, atol=0.1)
+
+
+def test_latent_sites_of_new_rows_come_from_the_model():
+    fit = ppzoo.fit(local, X[:, 0], guide="normal", steps=20)
+    x = fit.predict(torch.zeros(50, dtype=torch.float64))["x"]
+    assert x.shape == (200, 50)
+    assert float(x.std()) == pytest.approx(np.hypot(1, 0.1), abs=4 / np.sqrt(2 * 10_000))  # 4 standard errors
+
+
+def test_a_short_sampler_gives_all_its_draws():
+    fit = ppzoo.fit(ppzoo.create_model("eight_schools"), "eight_schools", method="nuts", chains=1, warmup=20, draws=5)
+    assert fit.predict()["y"].shape == (5, 8)
+
+
+def test_columns_of_the_fit():
+    frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 0] ** 2, "y": Y})
+    fit = ppzoo.fit(ppzoo.create_model("linear_regression"), frame, method="exact")
+    with pytest.raises(DataError, match=r"unseen at fit: 'c'; missing: 'b'"):
+        fit.predict(frame[["a"]].assign(c=1.0))
+    with pytest.raises(DataError, match=r"x: has 3 columns, but the model was fitted on 2 columns"):
+        fit.predict(np.ones((4, 3)))
+
+
+def test_arguments_that_the_program_does_not_have(regression):
+    with pytest.raises(DataError, match="predict"):
+        regression.predict(X, Y, X)
+
+
+def test_a_program_that_observes_nothing_predicts_nothing():
+    def model():
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    fit = ppzoo.fit(model, (), steps=5)
+    with pytest.raises(ModelError, match="observes nothing"):
+        fit.predict()

@@ -1,0 +1,79 @@
+"""The DataTree of a fit: groups, dims, labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import ppzoo
+
+
+@pytest.fixture(scope="module")
+def fits():
+    data = ppzoo.load_dataset("eight_schools")
+    model = ppzoo.create_model("eight_schools")
+    return {
+        "svi": ppzoo.fit(model, data, method="svi", steps=30),
+        "nuts": ppzoo.fit(model, data, method="nuts", chains=2, warmup=20, draws=10),
+    }
+
+
+@pytest.mark.parametrize(("name", "shape"), [("svi", (1, 1000)), ("nuts", (2, 10))])
+def test_groups_and_dims(fits, name, shape):
+    tree = fits[name].to_arviz()
+    groups = {"posterior", "log_likelihood", "log_prior", "posterior_predictive", "observed_data"}
+    assert set(tree.children) == groups | ({"sample_stats"} if name == "nuts" else set())
+    assert tree["posterior"]["theta"].dims == ("chain", "draw", "school")
+    assert tree["posterior"]["mu"].shape == shape
+    assert list(tree["posterior"]["school"].values) == list("ABCDEFGH")
+    assert tree["posterior_predictive"]["y"].shape == (*shape, 8)
+    assert tree["observed_data"]["y"].dims == ("school",)
+
+
+def test_likelihood_and_prior_are_the_densities(fits):
+    tree = fits["nuts"].to_arviz()
+    post, data = tree["posterior"], ppzoo.load_dataset("eight_schools").data
+    expected = -0.5 * ((data["y"] - post["theta"].values) / data["sigma"]) ** 2 - np.log(
+        data["sigma"] * np.sqrt(2 * np.pi)
+    )
+    assert np.allclose(tree["log_likelihood"]["y"].values, expected)
+    assert np.allclose(
+        tree["log_prior"]["mu"].values, -0.5 * (post["mu"].values / 5) ** 2 - np.log(5 * np.sqrt(2 * np.pi))
+    )
+    assert np.allclose(
+        post["theta"].values, post["mu"].values[..., None] + post["tau"].values[..., None] * post["z"].values
+    )
+
+
+def test_a_fit_of_parameters_has_no_posterior():
+    fit = ppzoo.fit(ppzoo.create_model("gmm", features=2), "old_faithful", method="em", restarts=1)
+    tree = fit.to_arviz()
+    assert len(tree["posterior"].data_vars) == 0
+    assert set(tree["parameters_data"].data_vars) == {"weights", "loc", "scale_tril"}
+    assert set(fit.summary().columns) == {"value"}
+    assert fit.summary().loc["weights[0]", "value"] == pytest.approx(float(fit.parameters()["weights"][0]))
+
+
+def test_auxiliary_sites_are_not_reported():
+    def model(y):
+        raw = pyro.sample("raw", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        size = pyro.deterministic("size", raw.abs())
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(0.0, 1 + size), obs=y)
+
+    fit = ppzoo.fit(model, torch.tensor([1.0, -2.0]), steps=20)
+    assert set(fit.to_arviz()["posterior"].data_vars) == {"size"}
+    assert set(fit.draws(3)) == {"size"}
+    assert fit.predict(draws=3)["y"].shape == (3, 2)
+
+
+def test_a_loop_over_draws_is_said():
+    def model(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(mu if mu.item() < 9 else -mu, 1.0).expand([2]).to_event(1), obs=y)
+
+    fit = ppzoo.fit(model, torch.tensor([1.0, -2.0]), method="nuts", chains=1, warmup=20, draws=5)
+    assert "one draw at a time" in fit.to_arviz().attrs["notes"]
