@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.infer.autoguide import AutoGuide
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppzoo.checks import check_columns
 from ppzoo.datasets.arguments import Arguments, arguments_for
@@ -105,27 +105,46 @@ def _at_most(fit: Fit, draws: int | None) -> int:
 
 def _new_data(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> tuple[Arguments, bool]:
     """New arguments, and whether all were given; what is observed may be missing, for it is what is predicted."""
-    program, pair = fit.pair.model, fit.pair
+    pair = fit.pair
+    program = pair.model.forward if isinstance(pair.model, nn.Module) else pair.model
     signature = inspect.signature(program)
-    before = dict(signature.bind(*pair.data.args, **pair.data.kwargs).arguments)
+    before = signature.bind(*pair.data.args, **pair.data.kwargs).arguments
+    if len(data) == 1 and not named and isinstance(data[0], tuple):
+        data = data[0]
+    elif len(data) == 1 and not named and isinstance(data[0], dict):
+        data, named = (), data[0]
     complete = True
-    if len(data) == 1 and not named and isinstance(data[0], Dataset | dict | tuple | str | os.PathLike):
+    if len(data) == 1 and not named and isinstance(data[0], Dataset | str | os.PathLike):
         arguments = arguments_for(program, data[0], dtype=fit.dtype, device=fit.device)
     else:
-        given = _bind(signature, data, named)
-        rows = next((len(value) for value in given.values() if hasattr(value, "__len__")), 0)
+        bound = _bind(signature, data, named)
+        rows = next((len(value) for value in bound.arguments.values() if hasattr(value, "__len__")), 0)
+        responses = _responses(fit, before)
         for name, value in before.items():
-            if name not in given and isinstance(value, Tensor):
+            if name not in bound.arguments and isinstance(value, Tensor):
                 complete = False
-                if name in fit.observed:
-                    given[name] = torch.zeros(rows, *value.shape[1:], dtype=value.dtype)
-        arguments = arguments_for(program, given, dtype=fit.dtype, device=fit.device)
+                if name in responses:
+                    bound.arguments[name] = torch.zeros(rows, *value.shape[1:], dtype=value.dtype)
+        star = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+        values: Any = bound.args if star else dict(bound.arguments)
+        arguments = arguments_for(program, values, dtype=fit.dtype, device=fit.device)
     check_like_fit(fit, arguments, before, signature.bind(*arguments.args, **arguments.kwargs).arguments)
     return arguments, complete
 
 
-def _bind(signature: inspect.Signature, data: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+def _responses(fit: Fit, before: Mapping[str, Any]) -> set[str]:
+    """Arguments that an observed site observes: those of its name, and those whose very memory it holds."""
+    with fit.world("sites"):
+        held = {s.value.data_ptr() for s in sites_of(fit.pair.trace_model()) if s.kind == "observed"}
+    return {
+        name
+        for name, value in before.items()
+        if name in fit.observed or (isinstance(value, Tensor) and value.data_ptr() in held)
+    }
+
+
+def _bind(signature: inspect.Signature, data: tuple[Any, ...], named: dict[str, Any]) -> inspect.BoundArguments:
     try:
-        return dict(signature.bind_partial(*data, **named).arguments)
+        return signature.bind_partial(*data, **named)
     except TypeError as error:
         raise DataError(str(error), argument="predict", expected=f"arguments of {signature}") from error
