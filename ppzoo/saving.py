@@ -246,8 +246,9 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, list | tuple) and all(isinstance(item, _PLAIN) for item in value):
-        return list(value)
+    if isinstance(value, list | tuple):
+        items = [_plain(item) for item in value]
+        return _OWN if _OWN in items else items
     named = {kind: name for name, kind in GUIDES.items()}
     return named.get(value, _OWN) if isinstance(value, type) else _OWN
 
