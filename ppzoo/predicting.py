@@ -109,13 +109,14 @@ def _new_data(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> tuple[A
     program = pair.model.forward if isinstance(pair.model, nn.Module) else pair.model
     signature = inspect.signature(program)
     before = signature.bind(*pair.data.args, **pair.data.kwargs).arguments
-    if len(data) == 1 and not named and isinstance(data[0], tuple):
-        data = data[0]
-    elif len(data) == 1 and not named and isinstance(data[0], dict):
-        data, named = (), data[0]
+    only = data[0] if len(data) == 1 and not named else None
+    if isinstance(only, tuple):
+        data = only
+    elif isinstance(only, dict):
+        data, named = (), only
     complete = True
-    if len(data) == 1 and not named and isinstance(data[0], Dataset | str | os.PathLike):
-        arguments = arguments_for(program, data[0], dtype=fit.dtype, device=fit.device)
+    if isinstance(only, Dataset | str | os.PathLike):
+        arguments = arguments_for(program, only, dtype=fit.dtype, device=fit.device)
     else:
         bound = _bind(signature, data, named)
         rows = next((len(value) for value in bound.arguments.values() if hasattr(value, "__len__")), 0)
