@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["EM", "Checked", "Density", "Encoder", "Exact", "Game", "Generator", "Guided", "Program"]
+__all__ = ["EM", "Bounded", "Checked", "Density", "Encoder", "Exact", "Game", "Generator", "Guided", "Program"]
 
 
 @runtime_checkable
@@ -60,6 +60,14 @@ class Encoder(Protocol):
 
     def encode(self, x: Tensor) -> Tensor:
         """Posterior mean of the latent code of each row, shape ``(N, K)``."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """The density of an observation has a lower bound that more draws tighten."""
+
+    def importance_weighted_bound(self, x: Tensor, samples: int = 64) -> Tensor:
+        """Lower bound on the log density of each row, in nats, ``(N,)``; with one sample a draw of the ELBO."""
 
 
 @runtime_checkable

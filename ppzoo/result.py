@@ -43,6 +43,7 @@ _DRAWS = 1000  # of a guide, where nobody says how many
 
 _CAN = {
     "log_prob": "an exact density, such as 'realnvp', 'gmm' or 'ppca'",
+    "importance_weighted_bound": "a bound on its density, such as 'vae'",
     "sample": "a way to draw observations, such as 'vae', 'realnvp' or 'gan'",
     "encode": "an encoder, such as 'vae', 'ppca' or 'gmm'",
 }
@@ -165,6 +166,19 @@ class Fit:
         (rows,) = self._contract("log_prob", x)
         with self.world("log_prob"), torch.no_grad():
             return self.pair.owner.log_prob(rows)  # type: ignore[no-any-return]  # the contract says Tensor
+
+    def importance_weighted_bound(self, x: Any, samples: int = 64) -> Tensor:
+        """Lower bound on the log density of each row of ``x``, in nats, ``(N,)``, where the model has one.
+
+        Args:
+            x: Rows, as the model takes them.
+            samples: Draws of the guide per row; one gives a draw of the ELBO, more a tighter bound (Burda, Grosse and
+                Salakhutdinov, *Importance Weighted Autoencoders*, 2016, https://arxiv.org/abs/1509.00519).
+        """
+        check_integer("samples", samples)
+        (rows,) = self._contract("importance_weighted_bound", x)
+        with self.world("bound"), torch.no_grad():
+            return self.pair.owner.importance_weighted_bound(rows, samples)  # type: ignore[no-any-return]  # the contract says Tensor
 
     def encode(self, x: Any) -> Tensor:
         """Posterior mean of the latent code of each row of ``x``, ``(N, K)``, where the model has one."""
