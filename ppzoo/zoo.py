@@ -160,7 +160,7 @@ def model_card(name: str) -> Card:
 
 
 def create_model(name: str, *, seed: int = 0, **options: Any) -> Any:
-    """Make a model of the zoo.
+    """Make a model of the zoo, its parameters in float32; a fit casts its copy to the type of the data.
 
     Args:
         name: A name from :func:`list_models`.
@@ -177,7 +177,7 @@ def create_model(name: str, *, seed: int = 0, **options: Any) -> Any:
     """
     import inspect
 
-    from ppzoo.isolation import random_state
+    from ppzoo.isolation import isolated
 
     card = model_card(name)
     module, _, attribute = card.path.partition(":")
@@ -199,7 +199,7 @@ def create_model(name: str, *, seed: int = 0, **options: Any) -> Any:
                 got="nothing",
                 remedy=f'For example create_model("{name}", {parameter.name}=4), the number of columns of the data.',
             )
-    with random_state(stream_seed(check_seed(seed), "create", name)):
+    with isolated(seed=stream_seed(check_seed(seed), "create", name)):
         model = kind(**options)
     model.zoo_spec = (name, options)
     return model
