@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import TransformedDistribution
 from torch.distributions.constraints import Constraint
 
 from ppzoo.errors import DataError
@@ -75,16 +77,22 @@ def _check_support(site: Site) -> None:
 
 
 def _validates(fn: Any) -> bool:
-    """A program that switches validation off at a site means it."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return fn.__dict__.get("_validate_args") is not False
+    """A program that switches validation off at a site, at any level of its distribution, means it."""
+    return all(level.__dict__.get("_validate_args") is not False for level in _levels(fn))
 
 
 def _innermost(fn: Any) -> str:
-    while hasattr(fn, "base_dist") and "Transformed" not in type(fn).__name__:
+    """The distribution as the user wrote it, without expansion, masks and ``to_event``."""
+    levels = list(_levels(fn))
+    named = next((level for level in levels if isinstance(level, TransformedDistribution)), levels[-1])
+    return type(named).__name__
+
+
+def _levels(fn: Any) -> Iterator[Any]:
+    yield fn
+    while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return type(fn).__name__
+        yield fn
 
 
 def _support(site: Site) -> str:

@@ -22,7 +22,7 @@ from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.program import Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import prior_median
 
-__all__ = ["GUIDES", "check_guide", "choose_guide"]
+__all__ = ["GUIDES", "check_guide", "check_guide_option", "choose_guide"]
 
 GUIDES: dict[str, type[AutoGuide]] = {
     "normal": AutoNormal,
@@ -50,22 +50,32 @@ def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list
         if not latent:
             return _empty_guide
         guide = "normal"
+    check_guide_option(guide)
     if isinstance(guide, str):
-        if guide not in GUIDES:
-            raise OptionError("unknown guide", argument="guide", got=repr(guide), remedy=nearest(guide, GUIDES))
         guide = GUIDES[guide]
     if inspect.isclass(guide) and issubclass(guide, AutoGuide):
         return _automatic(guide, model, latent)
     if isinstance(guide, AutoGuide):
         return _adopted(guide, owner, model, latent)
-    if callable(guide):
-        return copy_model(guide)  # type: ignore[no-any-return]  # callable in, callable out
-    raise OptionError(
-        "is not a guide",
-        argument="guide",
-        got=f"a {type(guide).__name__}",
-        expected=f"a function, an AutoGuide class or instance, or one of {', '.join(map(repr, GUIDES))}",
-    )
+    return copy_model(guide)  # type: ignore[no-any-return]  # callable in, callable out
+
+
+def check_guide_option(guide: Any) -> None:
+    """``guide`` is a known name or can be called.
+
+    Raises:
+        OptionError: If not.
+    """
+    if isinstance(guide, str):
+        if guide not in GUIDES:
+            raise OptionError("unknown guide", argument="guide", got=repr(guide), remedy=nearest(guide, GUIDES))
+    elif guide is not None and not callable(guide):
+        raise OptionError(
+            "is not a guide",
+            argument="guide",
+            got=f"a {type(guide).__name__}",
+            expected=f"a function, an AutoGuide class or instance, or one of {', '.join(map(repr, GUIDES))}",
+        )
 
 
 def _automatic(kind: type[AutoGuide], model: Callable[..., Any], latent: list[str]) -> AutoGuide:

@@ -22,7 +22,7 @@ from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.descent import Descent, constant, cosine_decay
-from ppzoo.inference.guides import check_guide, choose_guide
+from ppzoo.inference.guides import check_guide, check_guide_option, choose_guide
 from ppzoo.inference.minibatch import Minibatches
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, Site, entry_point, has_method, sites_of
@@ -77,6 +77,7 @@ class SVI:
         for name in ("steps", "epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
+        check_guide_option(self.guide)
         check_integer("particles", self.particles)
         check_real("lr", self.lr, above=0)
         if self.clip is not None:

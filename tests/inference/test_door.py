@@ -26,6 +26,7 @@ def observed(make):
         (lambda s: dist.Bernoulli(0.5), [0.0, 1.0, 3.0], r"y: lies outside the support.*got 3 at index \(2,\)"),
         (dist.Poisson, [1.0, -2.0, -3.0], r"got -2 at index \(1,\) \(2 such\).*whole numbers >= 0"),
         (dist.Poisson, [1.0, 2.5], r"got 2.5"),
+        (lambda s: dist.LogNormal(0.0, s), [1.0, -1.0], r"expected LogNormal data"),
         (lambda s: dist.Gamma(2.0, s), [1.0, -1.0], r"expected Gamma data"),
         (lambda s: dist.Categorical(torch.ones(3)), [0, 1, 3], r"from 0 up to the number of categories"),
         (lambda s: dist.Beta(2.0, 2.0), [0.5, 1.5], r"expected Beta data"),
@@ -42,3 +43,5 @@ def test_a_support_that_moves_with_a_latent_site_is_no_error():
 
 def test_a_program_that_switches_validation_off_at_a_site_means_it():
     assert ppzoo.check(observed(lambda s: dist.Bernoulli(0.5, validate_args=False)), torch.tensor([0.3])).ok
+    expanded = observed(lambda s: dist.LogNormal(0.0, s, validate_args=False).expand([2]))
+    ppzoo.check(expanded, torch.tensor([1.0, -1.0]))  # not refused at the door
