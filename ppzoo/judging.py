@@ -14,8 +14,8 @@ from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 from ppzoo.diagnostics.reweighting import diagnose_moments
 from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
-from ppzoo.inference.draws import log_weights
-from ppzoo.inference.program import has_method
+from ppzoo.inference.draws import common_plate, log_weights
+from ppzoo.inference.program import has_method, sites_of
 
 if TYPE_CHECKING:
     from ppzoo.result import Fit
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["judge"]
 
 _WEIGHTS = 1000  # draws behind k-hat
+_ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where every row has weights of its own
 _GENERATED = 10_000  # draws behind the count of modes
 _HALF = 0.5
 _LONGER = "Train longer, widen the networks, or try another seed."
@@ -50,7 +51,7 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
     found = None
     if fit.kind == "draws":
         with fit.world("weights"):
-            found = log_weights(fit.pair, _WEIGHTS)
+            found = log_weights(fit.pair, _draws_for_weights(fit))
     if found is not None and all(bool((value == value[:1]).all()) for value in found[1].values()):
         return Diagnosis((_POINT,), {})
     weights = None if found is None else found[0].double().numpy(force=True)
@@ -65,6 +66,12 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
         return diagnosis
     moments = diagnose_moments(weights, _scalars(found[1]))
     return Diagnosis((*diagnosis.findings, *moments.findings), {**diagnosis.numbers, **moments.numbers})
+
+
+def _draws_for_weights(fit: Fit) -> int:
+    plate = common_plate(fit.pair)
+    sizes = {name: size for site in sites_of(fit.pair.trace_model()) for name, _, size in site.plates}
+    return min(_WEIGHTS, max(_FEWEST_WEIGHTS, _ROW_WEIGHTS // sizes[plate])) if plate is not None else _WEIGHTS
 
 
 def _judge_game(fit: Fit) -> Diagnosis:

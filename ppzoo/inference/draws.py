@@ -15,13 +15,16 @@ import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ppzoo.errors import ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of, trace_of
 
 __all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "map_draws", "predict"]
 
-_ELEMENTS_AT_ONCE = 20_000_000  # bounds the memory of one mapped chunk
+_ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
+
+_EMPTY = frozenset({torch.empty, torch.empty_like, Tensor.new, Tensor.new_empty})
 
 Values = dict[str, Tensor]
 
@@ -48,7 +51,8 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
     inputs = {**draws, "": torch.zeros(n)}  # the empty name carries the draw index when there is nothing else
 
     def one(values: Values) -> Values:
-        return function({name: value for name, value in values.items() if name})
+        with _OwnNoise(values[""]):
+            return function({name: value for name, value in values.items() if name})
 
     first = one({name: value[0] for name, value in inputs.items()})
     size = max((value.numel() for value in first.values()), default=1)
@@ -218,6 +222,21 @@ def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:
         return log_prob.sum()
     others = [i for i in range(-log_prob.dim(), 0) if i != dim]
     return log_prob.sum(others) if others else log_prob
+
+
+class _OwnNoise(TorchFunctionMode):
+    """Makes fresh tensors depend on the draw, so that noise written into them in place differs from draw to draw.
+
+    Torch's distributions fill empty tensors with noise, which vmap refuses where the tensor is shared by all draws.
+    """
+
+    def __init__(self, index: Tensor) -> None:
+        super().__init__()
+        self._zero = index * 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        return made + self._zero.to(made.dtype) if func in _EMPTY and made.is_floating_point() else made
 
 
 class _Unobserve(Messenger):
