@@ -29,6 +29,7 @@ from ppzoo.isolation import Store
 __all__ = [
     "Pair",
     "Site",
+    "check_program_like",
     "copy_model",
     "entry_point",
     "has_method",
@@ -240,6 +241,23 @@ def nodes_of(trace: poutine.Trace) -> dict[str, Any]:
 def trace_of(program: Callable[..., Any], data: Arguments) -> poutine.Trace:
     """One run of a program on its data."""
     return poutine.trace(program).get_trace(*data.args, **data.kwargs)
+
+
+def check_program_like(model: Any, method: str) -> None:
+    """The model can be run as a Pyro program, and is no game.
+
+    Raises:
+        ModelError: If not.
+    """
+    if has_method(model, "critic_loss"):
+        raise ModelError(
+            "is a game between two networks: it has no likelihood, and no posterior to sample",
+            argument="method",
+            got=repr(method),
+            expected="'adversarial'",
+            remedy='Use method="adversarial".',
+        )
+    entry_point(model)
 
 
 def sites_of(trace: poutine.Trace) -> Iterator[Site]:

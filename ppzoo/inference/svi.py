@@ -20,12 +20,12 @@ from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.errors import ModelError, OptionError
+from ppzoo.errors import OptionError
 from ppzoo.inference.descent import Descent, constant, cosine_decay
 from ppzoo.inference.guides import check_guide, check_guide_option, choose_guide
 from ppzoo.inference.minibatch import Minibatches
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Pair, Site, entry_point, has_method, sites_of
+from ppzoo.inference.program import Pair, Site, check_program_like, has_method, sites_of
 from ppzoo.progress import Progress
 
 __all__ = ["SVI"]
@@ -90,15 +90,7 @@ class SVI:
 
     def check_model(self, model: object) -> None:
         """Any Pyro program can be fitted; a game cannot."""
-        if has_method(model, "critic_loss"):
-            raise ModelError(
-                "is a game between two networks and has no likelihood",
-                argument="method",
-                got=repr(self.name),
-                expected="'adversarial'",
-                remedy='Use method="adversarial".',
-            )
-        entry_point(model)
+        check_program_like(model, self.name)
 
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Train the pair in place; the best state of the run is kept."""

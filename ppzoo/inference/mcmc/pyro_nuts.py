@@ -17,10 +17,9 @@ from torch import Tensor
 
 from ppzoo.checks import check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
-from ppzoo.errors import ModelError
 from ppzoo.inference.density import Density, density_of, find_start
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Pair, entry_point, has_method
+from ppzoo.inference.program import Pair, check_program_like
 from ppzoo.isolation import random_state
 from ppzoo.progress import Progress
 from ppzoo.rng import stream_seed
@@ -59,15 +58,7 @@ class PyroNUTS:
 
     def check_model(self, model: object) -> None:
         """Any program with a continuous latent site; a game has no posterior."""
-        if has_method(model, "critic_loss"):
-            raise ModelError(
-                "is a game between two networks and has no posterior to sample",
-                argument="method",
-                got=repr(self.name),
-                expected="'adversarial'",
-                remedy='Use method="adversarial".',
-            )
-        entry_point(model)
+        check_program_like(model, self.name)
 
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Sample the posterior; the parameters of the pair stay as they are."""
