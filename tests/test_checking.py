@@ -116,7 +116,7 @@ def test_the_same_table_twice():
 
 def test_what_cannot_be_checked_says_why():
     with pytest.raises(ModelError, match=r'game.*method="adversarial"'):
-        ppzoo.check(ppzoo.create_model("gan", features=2), "ring")
+        ppzoo.check(ppzoo.create_model("gan", features=2), "ring_of_gaussians")
     with pytest.raises(DataError, match="y"):
         ppzoo.check(model, torch.tensor([1.0, math.nan]))
     with pytest.raises(DataError, match="support"):
