@@ -141,11 +141,12 @@ def check_matrix(argument: str, x: Tensor, *, columns: int | None = None) -> Non
     if x.dim() != 2:
         remedy = {
             0: "Pass a table, one row per observation.",
-            1: "Use x.reshape(-1, 1) for one column or x.reshape(1, -1) for one row.",
-        }.get(x.dim(), "Flatten each observation: x.reshape(len(x), -1).")
+            1: f"Use {argument}.reshape(-1, 1) for one column or {argument}.reshape(1, -1) for one row.",
+        }.get(x.dim(), f"Flatten each observation: {argument}.reshape(len({argument}), -1).")
         _refuse(argument, "must have two dimensions", f"shape {tuple(x.shape)}", expected, remedy)
     if x.shape[0] == 0 or x.shape[1] == 0:
-        _refuse(argument, "is empty", f"shape {tuple(x.shape)}", expected, "Check the filter or file it came from.")
+        some = "at least one row and one column"
+        _refuse(argument, "is empty", f"shape {tuple(x.shape)}", some, "Check the filter or file it came from.")
     if columns is not None and x.shape[1] != columns:
         _refuse(
             argument,
@@ -161,7 +162,7 @@ def check_vector(argument: str, x: Tensor, *, length: int | None = None, like: s
     _check_real_tensor(argument, x)
     expected = "shape (rows,)" if length is None else f"shape ({length},)" + (f", as {like}" if like else "")
     if x.dim() != 1:
-        remedy = "Use x.reshape(-1)." if x.dim() == 2 and 1 in x.shape else "Pass one number per observation."
+        remedy = f"Use {argument}.reshape(-1)." if x.dim() == 2 and 1 in x.shape else "Pass one number per observation."
         _refuse(argument, "must have one dimension", f"shape {tuple(x.shape)}", expected, remedy)
     if x.shape[0] == 0:
         _refuse(argument, "is empty", f"shape {tuple(x.shape)}", expected, "Check the filter or file it came from.")
@@ -177,7 +178,7 @@ def check_rows(argument: str, x: Tensor, *, minimum: int, why: str) -> None:
         _refuse(
             argument,
             "has too few rows",
-            f"{x.shape[0]} rows",
+            f"{x.shape[0]} row{'' if x.shape[0] == 1 else 's'}",
             f"at least {minimum} rows, {why}",
             "Add data or ask for a smaller model.",
         )
@@ -195,7 +196,14 @@ def check_varies(argument: str, x: Tensor, *, columns: Sequence[str] = (), each:
 
 def check_positive(argument: str, x: Tensor) -> None:
     """Every entry is greater than zero."""
-    _check_entries(argument, x, x > 0, "must be positive", "values > 0", "A scale of zero means a known value.")
+    _check_entries(
+        argument,
+        x,
+        x > 0,
+        "must be positive",
+        "values > 0",
+        "Check signs and units: zero means a value known exactly.",
+    )
 
 
 def check_reach(argument: str, x: Tensor, *, option: str, scale: float) -> None:
@@ -216,10 +224,9 @@ def check_reach(argument: str, x: Tensor, *, option: str, scale: float) -> None:
 
 def check_unit_interval(argument: str, x: Tensor) -> None:
     """Every entry lies in ``[0, 1]``."""
-    top = float(x.max())
     remedy = (
         "Divide by 255 first: these look like 8-bit pixels."
-        if 1 < top <= 255 and float(x.min()) >= 0
+        if float(x.min()) >= 0 and 16 < float(x.max()) <= 255
         else "Rescale the data, or use a Gaussian decoder or likelihood."
     )
     _check_entries(argument, x, (x >= 0) & (x <= 1), "must lie in the unit interval", "0 <= x <= 1", remedy)
@@ -266,7 +273,7 @@ def check_columns(argument: str, got: Sequence[str], expected: Sequence[str]) ->
 
 def _check_real_tensor(argument: str, x: Any) -> None:
     if not hasattr(x, "is_complex"):
-        _refuse(argument, "is not a tensor", type(x).__name__, "numbers", "Pass an array, tensor or DataFrame.")
+        _refuse(argument, "holds no numbers", type(x).__name__, "an array", "Pass an array, tensor or DataFrame.")
     if x.is_complex():
         _refuse(argument, "is complex", str(x.dtype), "real numbers", "Pass the real and imaginary parts as columns.")
 

@@ -20,6 +20,7 @@ from ppzoo.cli_exit import Verbs
 from ppzoo.cli_file import UserFiles, is_file_object
 from ppzoo.cli_flags import DATA, FORCE, METHOD, RUN, SAVED, Folder, Model, flag, takes
 from ppzoo.cli_inputs import (
+    check_is_fit,
     check_needs_no_data,
     default_methods,
     floating_type,
@@ -242,6 +243,7 @@ def _guide(given: Mapping[str, Any], files: UserFiles) -> dict[str, Any]:
 
 
 def _load(folder: str, given: Mapping[str, Any]) -> Fit:
+    check_is_fit(folder)
     files = UserFiles(0)
     model = make_model(given["model"], (), {}, seed=0, files=files) if "model" in given else None
     return ppzoo.load(folder, model=model, **_guide(given, files))

@@ -6,15 +6,16 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppzoo.checks import check_choice, nearest
+from ppzoo.checks import check_choice, check_matrix, nearest
 from ppzoo.cli_card import model_options
 from ppzoo.cli_file import UserFiles, is_file_object
 from ppzoo.datasets import load_dataset
-from ppzoo.errors import DataError, OptionError
+from ppzoo.errors import DataError, NotFittedError, OptionError
 from ppzoo.rng import stream_seed
-from ppzoo.zoo import create_model, model_card
+from ppzoo.zoo import create_model, list_models, model_card
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ppzoo.inference.outcome import Method
 
 __all__ = [
-    "check_needs_no_data", "default_methods", "floating_type", "make_methods", "make_model",
+    "check_is_fit", "check_needs_no_data", "default_methods", "floating_type", "make_methods", "make_model",
     "parse_pairs", "parse_value", "read_data", "short_name",
 ]  # fmt: skip
 
@@ -142,9 +143,13 @@ def make_model(text: str, data: Dataset | tuple[()], options: dict[str, Any], *,
 
 
 def _with_features(options: dict[str, Any], required: list[str], data: Dataset | tuple[()]) -> dict[str, Any]:
-    if "features" not in required or "features" in options or not data:
+    """The options, ``features`` among them where it is required; a table is asked for before it is counted."""
+    if "features" not in required or "features" in options or not data or "x" not in data.shape:
         return options
-    return {"features": data.shape["x"][-1], **options} if len(data.shape.get("x", ())) > 1 else options
+    import torch
+
+    check_matrix("x", torch.empty(data.shape["x"], device="meta"))  # has a shape and no numbers
+    return {"features": data.shape["x"][1], **options}
 
 
 def _make_class(kind: type, options: dict[str, Any], data: Dataset | tuple[()]) -> Any:
@@ -221,6 +226,19 @@ def floating_type(name: str | None) -> torch.dtype | None:
     import torch
 
     return {"float32": torch.float32, "float64": torch.float64}[name]
+
+
+def check_is_fit(folder: str) -> None:
+    """Raise :class:`NotFittedError` where a model stands in place of the folder of a fit."""
+    if Path(folder).is_dir() or not (folder in list_models() or is_file_object(folder)):
+        return
+    raise NotFittedError(
+        "is a model and not a fit",
+        argument="folder",
+        got=repr(folder),
+        expected="a folder that ppzoo fit --out has written",
+        remedy=f"Fit it first: ppzoo fit {folder} --out runs/{short_name(folder)}",
+    )
 
 
 def short_name(model: str) -> str:

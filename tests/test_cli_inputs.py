@@ -7,6 +7,7 @@ import pytest
 
 from ppzoo.cli_file import UserFiles
 from ppzoo.cli_inputs import (
+    check_is_fit,
     default_methods,
     floating_type,
     make_methods,
@@ -17,7 +18,7 @@ from ppzoo.cli_inputs import (
     short_name,
 )
 from ppzoo.datasets.record import Dataset
-from ppzoo.errors import DataError, ModelError, OptionError
+from ppzoo.errors import DataError, ModelError, NotFittedError, OptionError
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,21 @@ def test_defaults_and_names():
     assert floating_type(None) is None
     with pytest.raises(OptionError, match="dtype: not one of the known names; got 'float16'"):
         floating_type("float16")
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 0), (0, 2), (2, 2, 2), ()])
+def test_columns_are_counted_in_a_table_only(shape):
+    pytest.importorskip("torch")
+    data = Dataset("t", {"x": np.zeros(shape)})
+    with pytest.raises(DataError, match=r"^x: (must have two dimensions|is empty)"):
+        make_model("gmm", data, {}, seed=0, files=UserFiles(0))
+
+
+@pytest.mark.parametrize("name", ["vae", "mine.py:model"])
+def test_a_model_is_no_fit(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFittedError, match=rf"is a model and not a fit; got '{name}'.*ppzoo fit {name} --out runs/"):
+        check_is_fit(name)
+    check_is_fit("runs/a")
+    (tmp_path / name).mkdir()
+    check_is_fit(name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ppzoo.datasets import load_dataset
+from ppzoo.datasets.columns import table_notes
 from ppzoo.datasets.frames import column_array, is_frame, is_series, record_from_frame
 from ppzoo.datasets.numeric import is_array_like
 from ppzoo.datasets.record import Dataset
@@ -36,7 +37,7 @@ class Arguments:
         kwargs: Keyword arguments.
         columns: Argument name to the names of its columns.
         coords: Plate name to the labels of its rows.
-        notes: What was changed on the way, one sentence each.
+        notes: What was changed on the way and what stands out in a table, one sentence each.
     """
 
     args: tuple[Any, ...]
@@ -82,12 +83,14 @@ def arguments_for(
     plain = {name: _unwrapped(name, value, given) for name, value in given.values.items()}
     values, notes = to_tensors(plain, columns=given.columns, dtype=dtype, device=device)
     by_keyword = given.keywords
+    tables = [(name, value) for name, value in values.items() if is_tensor(value)]
+    found = [note for name, table in tables for note in table_notes(name, table, given.columns.get(name, ()))]
     return Arguments(
         args=tuple(value for name, value in values.items() if name not in by_keyword),
         kwargs={name: value for name, value in values.items() if name in by_keyword},
         columns=given.columns,
         coords=given.coords,
-        notes=(*given.notes, *notes),
+        notes=(*given.notes, *notes, *found),
     )
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ppzoo.datasets.numeric import refuse_large_integers, refuse_text
+from ppzoo.datasets.numeric import is_number, refuse_large_integers, refuse_text
 from ppzoo.datasets.record import Dataset, split_rows
 from ppzoo.errors import DataError
 
@@ -167,9 +167,11 @@ def _refuse_entries(argument: str, column: pd.Series[Any]) -> None:
 
 
 def _refuse_first_text(argument: str, column: pd.Series[Any]) -> None:
-    for row, entry in enumerate(column):
-        if isinstance(entry, str):
-            refuse_text(argument, entry, f"row {row}", name="the column")
+    """The first word; the first number in text where there is no word, for one word makes a file's column text."""
+    texts = [(row, entry) for row, entry in enumerate(column) if isinstance(entry, str)]
+    if texts:
+        row, entry = next((found for found in texts if not is_number(found[1])), texts[0])
+        refuse_text(argument, entry, f"row {row}", name="the column")
 
 
 def _refuse_missing(argument: str, column: pd.Series[Any]) -> None:

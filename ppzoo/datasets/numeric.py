@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ppzoo.errors import DataError
 
-__all__ = ["LARGEST_INTEGER", "is_array_like", "plain_array", "refuse_large_integers", "refuse_text"]
+__all__ = ["LARGEST_INTEGER", "is_array_like", "is_number", "plain_array", "refuse_large_integers", "refuse_text"]
 
 LARGEST_INTEGER = 2**53
 """Beyond it a float64 cannot tell neighbouring integers apart."""
@@ -48,7 +48,7 @@ def plain_array(argument: str, value: Any) -> NDArray[np.generic]:
         ppzoo.errors.DataError: y: holds text; got '1' at index 0; expected real numbers. Convert it first: ...
     """
     if _is_sparse(value):
-        _refuse(argument, "is a sparse matrix", type(value).__name__, "Make it dense: pass value.toarray().")
+        _refuse(argument, "is a sparse matrix", type(value).__name__, f"Make it dense: pass {argument}.toarray().")
     array = _as_array(argument, value)
     kind = array.dtype.kind
     if kind not in "biuf":
@@ -79,8 +79,8 @@ def refuse_text(argument: str, text: str, where: str, *, name: str = "the array"
     """:class:`DataError` for one entry that is text: a number in disguise, a decimal comma, or a word."""
     if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
         remedy = f"This looks like a decimal comma: read it with decimal=',' or replace ',' by '.' in {name}."
-    elif _is_number(text):
-        remedy = f"Convert it first: numbers in text are not converted silently (pandas.to_numeric, or {name}.astype)."
+    elif is_number(text):
+        remedy = "Convert it first, as text is never read silently: pandas.to_numeric(column) or array.astype(float)."
     else:
         remedy = "Drop it, or encode the categories as columns of 0 and 1, for instance with pandas.get_dummies."
     _refuse(argument, "holds text", f"{text[:40]!r} at {where}", remedy)
@@ -141,7 +141,7 @@ def _refuse_object(argument: str, array: NDArray[Any]) -> NoReturn:
             _refuse(
                 argument, "holds objects", f"{type(entry).__name__} at {_index(where)}", "Pass an array of numbers."
             )
-    _refuse(argument, "has dtype object", f"{array.size} numbers as objects", "Convert it: value.astype(float).")
+    _refuse(argument, "has dtype object", f"{array.size} numbers as objects", f"Convert it: {argument}.astype(float).")
 
 
 def _is_sparse(value: object) -> bool:
@@ -149,7 +149,8 @@ def _is_sparse(value: object) -> bool:
     return scipy is not None and bool(scipy.issparse(value))
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
     try:
         float(text)
     except ValueError:

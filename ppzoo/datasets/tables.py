@@ -102,6 +102,9 @@ def _read_numpy(path: Path, seed: int) -> Dataset:
         _refuse(path, "is damaged", reason[:120], "a file written by numpy.save or savez", "Write it again.")
     if not arrays:
         _refuse(path, "is empty", "no array", "at least one array", "Write it again.")
+    if {"format", "shape", "data"} <= set(arrays):
+        remedy = "Make it dense: numpy.save(new_path, scipy.sparse.load_npz(path).toarray())."
+        _refuse(path, "holds a sparse matrix", f"arrays {', '.join(arrays)}", "an array of numbers", remedy)
     plain = {name: plain_array(name, array) for name, array in arrays.items()}
     return _from_arrays(plain, name=path.name, seed=seed, source=str(path))
 
@@ -186,7 +189,11 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 def _refuse_line(path: Path, line: int, row: Sequence[str], header: Sequence[str]) -> NoReturn:
     comma = len(row) == 2 * len(header)
     remedy = "These look like decimal commas: write decimal points." if comma else "Look for a missing or extra comma."
-    _refuse(path, f"line {line} has the wrong length", f"{len(row)} fields", f"{len(header)} fields", remedy)
+    _refuse(path, f"line {line} has the wrong length", _fields(row), _fields(header), remedy)
+
+
+def _fields(row: Sequence[str]) -> str:
+    return f"{len(row)} field{'' if len(row) == 1 else 's'}"
 
 
 def _refuse(path: Path, problem: str, got: str, expected: str, remedy: str) -> NoReturn:

@@ -157,11 +157,11 @@ def _own_copy(name: str, value: Tensor, notes: list[str]) -> Tensor:
     import torch
 
     if value.layout != torch.strided:
-        _refuse(name, "is a sparse tensor", str(value.layout), "Make it dense: pass value.to_dense().")
+        _refuse(name, "is a sparse tensor", str(value.layout), f"Make it dense: pass {name}.to_dense().")
     if value.is_complex():
         _refuse(name, "is complex", str(value.dtype), "Pass the real and imaginary parts as columns.")
     if value.is_quantized:
-        _refuse(name, "is quantized", str(value.dtype), "Pass value.dequantize().")
+        _refuse(name, "is quantized", str(value.dtype), f"Pass {name}.dequantize().")
     if value.requires_grad:
         notes.append(f"{name}: was detached from its graph; gradients do not flow back into the data")
     if not value.is_floating_point() and value.dtype not in {torch.bool, torch.int64}:

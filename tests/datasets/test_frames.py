@@ -13,6 +13,8 @@ from ppzoo.errors import DataError
 REFUSED = {
     "text": (pd.Series(["red", "blue"]), r"column 'c': holds text; got 'red' at row 0.*get_dummies"),
     "text as objects": (pd.Series([1, "red"], dtype=object), r"column 'c': holds text; got 'red' at row 1"),
+    "a word among numbers": (pd.Series(["1", "x", "2"]), r"got 'x' at row 1.*get_dummies"),
+    "a decimal comma among numbers": (pd.Series(["1", "1,5"]), r"got '1,5' at row 1.*decimal=','"),
     "numbers in text": (pd.Series(["1", "2"]), r"got '1' at row 0.*pandas\.to_numeric"),
     "decimal comma": (pd.Series(["1,5", "2,5"]), r"got '1,5' at row 0.*decimal=','"),
     "category": (pd.Series(["a", "b"], dtype="category"), r"is a category; got levels 'a', 'b'.*get_dummies.*'c'"),

@@ -16,7 +16,7 @@ from ppzoo.errors import DataError
 REFUSED = {
     "text": (["red", "blue"], r"y: holds text; got 'red' at index 0.*get_dummies"),
     "text in a table": ([[1.0, "red"]], r"y: holds text"),
-    "numbers in text": (["1.5", "2"], r"y: holds text; got '1.5' at index 0.*not converted silently"),
+    "numbers in text": (["1.5", "2"], r"y: holds text; got '1.5' at index 0.*never read silently"),
     "decimal comma": (["1,5"], r"got '1,5' at index 0.*decimal comma"),
     "bytes": ([b"1"], r"y: holds text; got '1'"),
     "text among objects": (np.array([1, "a"], dtype=object), r"holds text; got 'a' at index 1"),
@@ -26,7 +26,7 @@ REFUSED = {
     "dates": (np.array(["2020-01-01"], dtype="datetime64[D]"), r"y: holds dates or times.*days since"),
     "times": (np.array([1], dtype="timedelta64[s]"), r"y: holds dates or times"),
     "date objects": ([dt.date(2020, 1, 1)], r"y: holds objects; got date at index 0"),
-    "sparse": (sparse.csr_matrix(np.eye(2)), r"y: is a sparse matrix; got csr_matrix.*value\.toarray\(\)"),
+    "sparse": (sparse.csr_matrix(np.eye(2)), r"y: is a sparse matrix; got csr_matrix.*y\.toarray\(\)"),
     "sparse array": (sparse.coo_array(np.eye(2)), r"y: is a sparse matrix.*toarray"),
     "fields": (np.zeros(2, dtype=[("a", float)]), r"y: has named fields.*one array per field"),
     "masked": (np.ma.masked_equal([1, 2, 1], 2), r"y: has masked entries; got 1 masked, the first at index 1"),
@@ -34,7 +34,7 @@ REFUSED = {
     "large, negative": (np.array([[-(2**62)]]), r"at index \(0, 0\)"),
     "large, unsigned": (np.array([2**64 - 1], dtype=np.uint64), r"too large for float64"),
     "large, python": ([2**70], r"too large for float64"),
-    "numbers as objects": (np.array([1, 2.5], dtype=object), r"dtype object.*value\.astype\(float\)"),
+    "numbers as objects": (np.array([1, 2.5], dtype=object), r"dtype object.*y\.astype\(float\)"),
     "decimals": ([Decimal("1.5")], r"y: holds objects; got Decimal at index 0"),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from ppzoo.datasets import load_dataset
 from ppzoo.datasets.tables import read_file, record_from_array
@@ -28,7 +29,7 @@ BAD_CSV = {
     "index column": (b",a\n0,1\n", r"a column has no name; got column 0.*index=False"),
     "unclosed quote": (b'a,b\n"1,2\n3,4\n', r"is not well-formed; .*never closed"),
     "stray quote": (b'a,b\n"1"2,3\n', r"is not well-formed.*line 2"),
-    "short line": (b"a,b\n1,2\n3\n", r"line 3 has the wrong length; got 1 fields"),
+    "short line": (b"a,b\n1,2\n3\n", r"line 3 has the wrong length; got 1 field;"),
     "long line": (b"a,b\n1,2,3\n", r"line 2 has the wrong length; got 3 fields"),
     "utf-16": ("a,b\n1,2\n".encode("utf-16"), r"is UTF-16 text.*Save it as 'CSV UTF-8'"),
     "latin-1": (b"gr\xf6\xdfe,b\n1,2\n", r"is not UTF-8 text"),
@@ -139,6 +140,12 @@ def test_nothing_pickled_is_ever_run(tmp_path: Path):
         with pytest.raises(DataError, match=rf"{name}: holds Python objects.*never loaded"):
             read_file(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_sparse_matrix_in_a_file_is_refused(tmp_path: Path):
+    sparse.save_npz(tmp_path / "t.npz", sparse.csr_matrix(np.eye(3)))
+    with pytest.raises(DataError, match=r"t\.npz: holds a sparse matrix.*toarray"):
+        read_file(tmp_path / "t.npz")
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

@@ -31,7 +31,7 @@ REFUSED = {
     "no columns": (torch.ones(3, 0), (), r"x: is empty: it has no columns; got shape \(3, 0\)"),
     "empty list": ([], (), r"x: is empty: it has no rows"),
     "complex": (torch.ones(2, dtype=torch.complex64), (), r"x: is complex; got torch\.complex64"),
-    "sparse": (torch.eye(2).to_sparse(), (), r"x: is a sparse tensor; .*value\.to_dense\(\)"),
+    "sparse": (torch.eye(2).to_sparse(), (), r"x: is a sparse tensor; .*x\.to_dense\(\)"),
     "large integer": (torch.tensor([0, -(2**53) - 1]), (), r"x: holds integers too large.*at index 1"),
     "lowest integer": (torch.tensor([-(2**63)]), (), r"x: holds integers too large"),
     "large, unsigned": (torch.tensor([2**63], dtype=torch.uint64), (), r"x: holds integers too large"),

@@ -169,8 +169,8 @@ class PPCA(PyroModule):
             DataError: If a shape is wrong, all rows are identical, or there are fewer than ``latents + 2`` rows.
         """
         check_matrix("x", x, columns=self.features)
-        check_varies("x", x, each=False)
         check_rows("x", x, minimum=self.latents + 2, why=f"for latents={self.latents} and some noise")
+        check_varies("x", x, each=False)
 
     def _M(self) -> Tensor:  # noqa: N802  # the paper's letter
         """``W^T W + sigma^2 I``, shape ``(K, K)``."""

@@ -17,7 +17,7 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 
-from ppzoo.checks import check_flag, check_matrix, check_real, check_vector
+from ppzoo.checks import check_flag, check_matrix, check_real, check_varies, check_vector
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,13 +103,15 @@ class LinearRegression(PyroModule):
         return noise + L.diagonal().log().sum() - P * math.log(self.prior_scale) - N / 2 * math.log(2 * math.pi)
 
     def check(self, x: Tensor, y: Tensor) -> None:
-        """A table and one response for each of its rows; the prior is proper, so any number of rows will do.
+        """A table and one response for each of its rows; the prior is proper, so even a single row will do.
 
         Raises:
-            DataError: If a shape is wrong or the lengths differ.
+            DataError: If a shape is wrong, the lengths differ, or the same row and response come again and again.
         """
         check_matrix("x", x)
         check_vector("y", y, length=len(x), like="x")
+        if len(x) > 1:
+            check_varies("x and y", torch.cat([x, y.unsqueeze(1)], dim=1), each=False)
 
     def _design(self, x: Tensor) -> Tensor:
         """``X``, shape ``(N, P)``."""

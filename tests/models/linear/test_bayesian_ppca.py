@@ -97,7 +97,7 @@ def test_it_is_a_program_without_a_guide_or_a_density() -> None:
     ("x", "message"),
     [
         (_data(4), "x: has 4 columns, but the model is made for 3"),
-        (_data(3)[:1], "x: has too few rows; got 1 rows; expected at least 2 rows"),
+        (_data(3)[:1], "x: has too few rows; got 1 row; expected at least 2 rows"),
         (torch.ones(9, 3), "x: all rows are identical"),
         (_data(3) * 1000, r"x: lies far from the prior; .*create the model with prior_scale=1"),
     ],

@@ -151,6 +151,7 @@ def test_rows_that_span_too_little_have_no_answer(seeded: int) -> None:
     [
         (_data(columns=5), "x: has 5 columns, but the model is made for 6"),
         (_data(rows=3), "x: has too few rows; got 3 rows; expected at least 4 rows"),
+        (torch.ones(1, 6), "x: has too few rows; got 1 row;"),
         (torch.ones(9, 6), "x: all rows are identical"),
         (torch.ones(9), "x: must have two dimensions"),
     ],

@@ -83,7 +83,7 @@ def test_score_is_zero_on_average_over_reference_draws(shared_data: Path) -> Non
 @pytest.mark.parametrize(
     ("y", "sigma", "message"),
     [
-        (Y[:1], SIGMA[:1], r"y: has too few rows; got 1 rows; expected at least 2 rows"),
+        (Y[:1], SIGMA[:1], r"y: has too few rows; got 1 row; expected at least 2 rows"),
         (Y, SIGMA[:7], r"sigma: has the wrong length; got shape \(7,\); expected shape \(8,\), as y"),
         (Y, -SIGMA, r"sigma: must be positive; got -15 at index \(0,\) \(8 such\)"),
         (Y, SIGMA * 0, r"sigma: must be positive"),

@@ -113,7 +113,8 @@ def test_float32_and_particles_keep_dtype_and_shape(seeded: None) -> None:
     [
         (torch.ones(5), torch.ones(5), r"x: must have two dimensions; got shape \(5,\)"),
         (torch.ones(5, 2), torch.ones(4), r"y: has the wrong length; got shape \(4,\); expected shape \(5,\), as x"),
-        (torch.ones(5, 2), torch.ones(5, 1), r"y: must have one dimension.*Use x.reshape\(-1\)"),
+        (torch.ones(5, 2), torch.ones(5, 1), r"y: must have one dimension.*Use y.reshape\(-1\)"),
+        (torch.ones(5, 2), torch.ones(5), "x and y: all rows are identical; got 5 equal rows"),
         (torch.ones(0, 2), torch.ones(0), "x: is empty"),
     ],
 )
