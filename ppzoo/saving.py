@@ -159,7 +159,7 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         torch.device("cpu"),
         float(manifest["seconds"]),
         tuple(str(note) for note in manifest["notes"]),
-        dict(manifest["model"]),
+        {**manifest["model"], "options": _options(manifest["model"])},
     )
 
 
@@ -179,8 +179,12 @@ def _make(source: Any, path: str | os.PathLike[str]) -> Any:
         raise _damaged(
             path, f"holds a fit of your own model {source['name']!r}", "no model", "ppzoo.load(path, model=...)"
         )
-    options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in source["options"].items()}
-    return create_model(source["name"], **options)
+    return create_model(source["name"], **_options(source))
+
+
+def _options(source: Any) -> dict[str, Any]:
+    """JSON knows no tuples, and no option is a list."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in source["options"].items()}
 
 
 def _sites(pair: Pair, dtype: torch.dtype, device: torch.device) -> list[list[Any]]:
