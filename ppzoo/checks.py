@@ -71,8 +71,8 @@ def check_flag(argument: str, value: object) -> bool:
     raise OptionError("not a flag", argument=argument, got=repr(value), expected="True or False")
 
 
-def check_integer(argument: str, value: object, *, minimum: int = 1, maximum: int | None = None) -> int:
-    """``value`` as an int within ``[minimum, maximum]``; floats, strings and bools are refused.
+def check_integer(argument: str, value: object, *, minimum: int = 1, maximum: int | None = None, why: str = "") -> int:
+    """``value`` as an int within ``[minimum, maximum]``; floats, strings and bools are refused, ``why`` says why.
 
     Example:
         >>> check_integer("chains", 4)
@@ -82,6 +82,7 @@ def check_integer(argument: str, value: object, *, minimum: int = 1, maximum: in
         ppzoo.errors.OptionError: chains: must be a whole number in range; got 0; expected an int >= 1
     """
     expected = f"an int >= {minimum}" + (f" and <= {maximum}" if maximum is not None else "")
+    expected += f", {why}" if why else ""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or int(value) < minimum or (maximum is not None and int(value) > maximum):  # type: ignore[call-overload]  # whole: it is Integral
         raise OptionError("must be a whole number in range", argument=argument, got=repr(value), expected=expected)

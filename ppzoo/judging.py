@@ -25,6 +25,7 @@ __all__ = ["judge"]
 _WEIGHTS = 1000  # draws behind k-hat
 _ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where every row has weights of its own
 _GENERATED = 10_000  # draws behind the count of modes
+_FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
 _HALF = 0.5
 _LONGER = "Train longer, widen the networks, or try another seed."
 _POINT = Finding(
@@ -77,6 +78,8 @@ def _draws_for_weights(fit: Fit) -> int:
 def _judge_game(fit: Fit) -> Diagnosis:
     (x,) = fit.data_tensors().values()
     data = x.double().numpy(force=True)
+    if len(data) < _FEWEST_ROWS:
+        return Diagnosis((Finding("caution", "too few rows to see what the draws miss", f"{len(data)} rows"),), {})
     drawn = fit.sample(_GENERATED).double().numpy(force=True)
     near = coverage(drawn, data)
     modes = find_modes(data)

@@ -87,7 +87,8 @@ def check_like_fit(fit: Fit, new: Arguments, before: Mapping[str, Any], given: M
 
 
 def _columns(value: Tensor) -> str:
-    return f"{value.shape[1]} columns" if value.dim() == 2 else f"{value.dim()} dimensions"
+    count, what = (value.shape[1], "column") if value.dim() == 2 else (value.dim(), "dimension")
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _from_guide(pair: Pair, n: int, given: dict[str, Tensor]) -> dict[str, Tensor]:

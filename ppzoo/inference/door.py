@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import TransformedDistribution
-from torch.distributions.constraints import Constraint
+from torch.distributions.constraints import Constraint, independent
 
 from ppzoo.errors import DataError
 from ppzoo.inference.program import Pair, Site, sites_of
@@ -60,7 +60,10 @@ def _bounds(support: Any) -> list[Any]:
 
 
 def _check_support(site: Site) -> None:
-    inside: Tensor = site.distribution.support.check(site.value)
+    support = site.distribution.support
+    while isinstance(support, independent):  # entry by entry, so that the message can name the entry
+        support = support.base_constraint
+    inside: Tensor = support.check(site.value)
     if bool(inside.all()):
         return
     bad = (~inside).nonzero()

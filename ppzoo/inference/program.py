@@ -289,10 +289,15 @@ def run_once(program: Callable[..., Any], data: Arguments, argument: str) -> pou
         raise ModelError(
             "failed when it was run once on the data",
             argument=argument,
-            got=f"{type(error).__name__}: {' '.join(str(error).split())[:400]}",
+            got=f"{type(error).__name__}: {_first_words(error)}",
             expected="a Pyro program that runs on these arguments",
             remedy=_remedy(error),
         ) from error
+
+
+def _first_words(error: Exception) -> str:
+    """The message on one line, without the table of shapes that Pyro appends."""
+    return " ".join(str(error).split()).partition(" Trace Shapes:")[0][:400]
 
 
 def _remedy(error: Exception) -> str:

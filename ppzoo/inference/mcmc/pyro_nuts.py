@@ -51,8 +51,8 @@ class PyroNUTS:
 
     def __post_init__(self) -> None:
         check_integer("chains", self.chains)
-        check_integer("warmup", self.warmup, minimum=20)  # fewer leave the step size at its first guess
-        check_integer("draws", self.draws, minimum=4)  # the diagnostics need four
+        check_integer("warmup", self.warmup, minimum=20, why="for fewer leave the step size at its first guess")
+        check_integer("draws", self.draws, minimum=4, why="for the diagnostics need four")
         check_integer("max_tree_depth", self.max_tree_depth, maximum=20)
         check_real("target_accept", self.target_accept, above=0, below=1)
 
