@@ -117,26 +117,29 @@ def prepare(
     """
     fixed = check_dtype(fixed)
     owner = copy_model(model)
-    game = has_method(owner, "critic_loss")
-    program = owner.critic_loss if game else entry_point(owner)
+    program = owner.critic_loss if has_method(owner, "critic_loss") else entry_point(owner)
     plain = arguments_for(program, data, device=device)
     wanted = fixed or prefer or _floating_type(plain)
-    attempts = [wanted] if fixed is not None else [wanted, *({torch.float64, torch.float32} - {wanted})]
-    for dtype in attempts:
-        pair = Pair(owner, program, _cast(plain, dtype))
-        pair.to(dtype=dtype, device=torch.device(device))
-        if has_method(owner, "check"):
-            owner.check(*pair.data.args, **pair.data.kwargs)
-        try:
-            if not game:
-                with isolated(seed=0, dtype=dtype, device=device, validate=True):
-                    check_program(pair)
-        except ModelError as error:
-            if dtype is attempts[-1] or not _is_about_types(error):
-                raise
-            continue
-        return pair, dtype, (*plain.notes, *_casts(plain, dtype, wanted))
-    raise ModelError("runs in no floating type", argument="model")  # pragma: no cover  # the last attempt raises
+    try:
+        dtype, pair = wanted, _bind(owner, program, plain, wanted, device)
+    except ModelError as error:
+        if fixed is not None or not _is_about_types(error):
+            raise
+        dtype = torch.float32 if wanted is torch.float64 else torch.float64
+        pair = _bind(owner, program, plain, dtype, device)
+    return pair, dtype, (*plain.notes, *_casts(plain, dtype, wanted))
+
+
+def _bind(owner: Any, program: Any, plain: Arguments, dtype: torch.dtype, device: str | torch.device) -> Pair:
+    """The program on its data in one floating type, checked by the model's own check and by one run."""
+    pair = Pair(owner, program, _cast(plain, dtype))
+    pair.to(dtype=dtype, device=torch.device(device))
+    if has_method(owner, "check"):
+        owner.check(*pair.data.args, **pair.data.kwargs)
+    if not has_method(owner, "critic_loss"):
+        with isolated(seed=0, dtype=dtype, device=device, validate=True):
+            check_program(pair)
+    return pair
 
 
 def source_of(model: Any) -> dict[str, Any]:
