@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["judge"]
 
-_WEIGHTS = 1000  # draws behind k-hat
+_WEIGHTS = 4000  # draws behind k-hat, which is noisy
 _ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where every row has weights of its own
 _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
@@ -44,7 +44,7 @@ def judge(fit: Fit) -> Diagnosis:
         diagnosis = diagnose_chains(fit.to_arviz())
     else:
         diagnosis = _judge_approximation(fit)
-    notes = tuple(Finding("note", note, "", "") for note in fit.notes)
+    notes = tuple(Finding("note", note.rstrip("."), "", "") for note in fit.notes)
     return Diagnosis((*diagnosis.findings, *fit.outcome.findings, *notes), {**diagnosis.numbers, **fit.outcome.numbers})
 
 

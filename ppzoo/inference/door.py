@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 from torch.distributions import TransformedDistribution
 from torch.distributions.constraints import Constraint, independent
 
-from ppzoo.errors import DataError
-from ppzoo.inference.program import Pair, Site, sites_of
+from ppzoo.errors import DataError, ModelError
+from ppzoo.inference.program import Pair, Site, first_words, sites_of
 from ppzoo.inference.start import near_zero
 
 __all__ = ["check_program"]
@@ -38,7 +39,24 @@ def check_program(pair: Pair) -> tuple[Site, ...]:
     for site in sites:
         if site.kind == "observed" and _validates(site.distribution) and _is_fixed(site, elsewhere.get(site.name)):
             _check_support(site)
+    with pyro.validation_enabled(is_validate=False):  # values outside a support that moves are no error
+        for site in sites_of(pair.trace_model()):
+            _check_density(site)
     return sites
+
+
+def _check_density(site: Site) -> None:
+    """A log probability can be computed at all; whether it is finite depends on where inference starts."""
+    try:
+        site.distribution.log_prob(site.value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            "has a density that cannot be computed",
+            argument=site.name,
+            got=f"{site.value.dtype} values; {first_words(error)}",
+            expected=f"values of a type and shape that {_innermost(site.distribution)} takes",
+            remedy="Integer labels need obs=y.float() for a Bernoulli; check types and shapes of the arguments.",
+        ) from error
 
 
 def _is_fixed(site: Site, elsewhere: Site | None) -> bool:

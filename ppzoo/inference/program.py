@@ -32,6 +32,7 @@ __all__ = [
     "check_program_like",
     "copy_model",
     "entry_point",
+    "first_words",
     "has_method",
     "nodes_of",
     "point_guide",
@@ -289,13 +290,13 @@ def run_once(program: Callable[..., Any], data: Arguments, argument: str) -> pou
         raise ModelError(
             "failed when it was run once on the data",
             argument=argument,
-            got=f"{type(error).__name__}: {_first_words(error)}",
+            got=f"{type(error).__name__}: {first_words(error)}",
             expected="a Pyro program that runs on these arguments",
             remedy=_remedy(error),
         ) from error
 
 
-def _first_words(error: Exception) -> str:
+def first_words(error: Exception) -> str:
     """The message on one line, without the table of shapes that Pyro appends."""
     return " ".join(str(error).split()).partition(" Trace Shapes:")[0][:400]
 
@@ -304,6 +305,8 @@ def _remedy(error: Exception) -> str:
     text = str(error)
     if "param_state" in text:
         return "It calls a PyroModule made outside it: make it a method of that module, or pass the module itself."
+    if "global pyro.param" in text:
+        return "Inside a module make it an attribute: self.scale = PyroParam(value, constraint=...)."
     if "constraint" in text:
         return "A parameter of a distribution left its range: look for NaN, zero scales or logarithms of zero."
     if "Multiple" in text and "sites named" in text:

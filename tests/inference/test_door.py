@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ppzoo
-from ppzoo.errors import DataError
+from ppzoo.errors import DataError, ModelError
 
 
 def observed(make):
@@ -45,3 +45,15 @@ def test_a_program_that_switches_validation_off_at_a_site_means_it():
     assert ppzoo.check(observed(lambda s: dist.Bernoulli(0.5, validate_args=False)), torch.tensor([0.3])).ok
     expanded = observed(lambda s: dist.LogNormal(0.0, s, validate_args=False).expand([2]))
     ppzoo.check(expanded, torch.tensor([1.0, -1.0]))  # not refused at the door
+
+
+def test_integer_labels_for_a_bernoulli_say_what_to_write():
+    def model(y):
+        at = pyro.sample("at", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Bernoulli(logits=at), obs=y)
+
+    with pytest.raises(
+        ModelError, match=r"y: has a density that cannot be computed; got torch.int64 values.*obs=y\.float\(\)"
+    ):
+        ppzoo.fit(model, torch.tensor([0, 1, 1]), steps=3)
