@@ -36,10 +36,10 @@ RECORDS = DOCS / "records"
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 PACKAGES = ("torch", "pyro-ppl", "numpy", "arviz-stats", "scikit-learn")
 SHOWN = ("mu", "tau", "theta[A]", "theta[H]")  # of the main job's table
-EXAMPLES = {  # record, and its picture's name: the example that makes both
-    "vae_digits": "04_vae_digits.py",
-    "two_moons": "05_flow_two_moons.py",
-    "gan_ring": "06_gan_ring.py",
+EXAMPLES = {  # record, and its picture's name: the example that makes both, with its options
+    "vae_digits": ("04_vae_digits.py",),
+    "two_moons": ("05_flow_two_moons.py",),
+    "gan_ring": ("06_gan_ring.py", "--three-seeds"),
 }
 
 
@@ -56,7 +56,7 @@ def blocks() -> dict[str, str]:
         "examples": _examples(),
         "models": _models(),
         "verbs": _verbs(),
-        "verdicts": _verdicts(),
+        "verdicts": _verdicts(_record("eight_schools")),
         "figures": _figures(),
     }
 
@@ -92,7 +92,7 @@ def _examples() -> str:
     lines = []
     for path in sorted((ROOT / "examples").glob("*.py")):
         first = str(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))).splitlines()[0]
-        lines.append(f"* [{path.name}](examples/{path.name}): {first[0].lower()}{first[1:]}")
+        lines.append(f"* [{path.name}](examples/{path.name}): {first}")
     return "\n".join(lines)
 
 
@@ -111,41 +111,46 @@ def _verbs() -> str:
     return "\n".join(["| verb | what it does |", "|---|---|", *rows, "", f"Exit codes: {codes}"])
 
 
-def _verdicts() -> str:
+def _verdicts(record: dict[str, Any]) -> str:
     a, q, c = agreement, approximation, convergence
+    k_hat = record["diagnoses"]["svi"]["numbers"]["k_hat_threshold"]
     rows = [
         ("`gap/MCSE`", "difference of the means in Monte Carlo standard errors", f"up to {a.NOISE:g}: noise, no gap"),
         ("`gap/sd`", "the same in posterior sd", f"above {a.CAUTION:g} caution, above {a.REJECT:g} reject"),
         ("`sd ratio`", "sd over the reference's", f"off 1 by {a.CAUTION:g} caution, by {a.REJECT:g} reject"),
         ("`W1/sd`", "Wasserstein distance of the marginals", "for the eye: it judges nothing"),
-        ("`k-hat`", "tail of the guide's importance weights", f"above {q.CAUTION:g} caution, {_k_hat()} reject"),
+        ("`k-hat`", "tail of the guide's importance weights", f"above {q.CAUTION:g} caution, above {k_hat:.2g} reject"),
         ("`R-hat`", "do the chains agree", f"above {c.R_HAT:g} reject"),
         ("`ESS`", "independent draws they are worth", f"below {c.ESS_PER_CHAIN} for each of up to 4 chains reject"),
-        ("`divergent`", "steps the sampler could not follow", f"any caution, above {c.DIVERGENT_SHARE:.1%} reject"),
+        (
+            "`divergent`",
+            "steps the sampler could not follow",
+            f"any caution, above {100 * c.DIVERGENT_SHARE:g} % reject",
+        ),
     ]
     return "\n".join(["| column | what it says | verdict |", "|---|---|---|", *(f"| {' | '.join(r)} |" for r in rows)])
 
 
-def _k_hat() -> str:
-    return f"above {approximation.k_hat_threshold(1000):.2f} (of 1,000 draws)"
-
-
 def _figures() -> str:
     vae, flow, gan = (_record(name)["figures"] for name in EXAMPLES)
-    modes = ", ".join(f"{run['modes_covered']} of {run['modes']}" for run in gan["runs"])
-    shares = ", ".join(f"{run['high_quality']:.0%}" for run in gan["runs"])
+    runs = gan["runs"]
+    modes = [f"{run['modes_covered']} of {run['modes']}" for run in runs]
     rows = [
-        ("`vae` on digits, held-out rows", f"ELBO {vae['elbo']:.1f} ± {vae['elbo_se']:.1f} nats per image"),
-        (
-            "",
-            f"importance-weighted bound, {vae['samples']} draws: {vae['bound']:.1f} ± {vae['bound_se']:.1f} nats",
-        ),
-        ("`realnvp` on two moons, held-out rows", f"{flow['flow']:.3f} ± {flow['flow_se']:.3f} nats per row"),
-        ("", f"mixture of two full Gaussians: {flow['mixture']:.3f} ± {flow['mixture_se']:.3f} nats"),
-        ("`gan` on a ring of 8 Gaussians", f"modes covered with seeds 0, 1, 2: {modes}"),
-        ("", f"draws within three sd of a mode: {shares}"),
+        ("`vae` on digits", "held-out ELBO, nats per image", f"{vae['elbo']:.1f} ± {vae['elbo_se']:.1f}"),
+        ("", f"the same, importance-weighted, {vae['samples']} draws", f"{vae['bound']:.1f} ± {vae['bound_se']:.1f}"),
+        ("`realnvp` on two moons", "held-out nats per row", f"{flow['flow']:.3f} ± {flow['flow_se']:.3f}"),
+        ("", "a mixture of two full Gaussians", f"{flow['mixture']:.3f} ± {flow['mixture_se']:.3f}"),
+        ("", "gain of the flow, row by row", f"{flow['gain']:.3f} ± {flow['gain_se']:.3f}"),
+        ("`gan` on a ring", f"modes covered, seeds {', '.join(str(run['seed']) for run in runs)}", ", ".join(modes)),
+        ("", "draws near a mode", _percents(runs, "high_quality")),
+        ("", "data near a draw", _percents(runs, "coverage")),
+        ("", "the same of a perfect generator", _percents(runs[:1], "coverage_expected")),
     ]
-    return "\n".join(["| what | measured |", "|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+    return "\n".join(["| fit | what | measured |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _percents(runs: list[dict[str, Any]], name: str) -> str:
+    return ", ".join(f"{100 * run[name]:.0f} %" for run in runs)
 
 
 def _first_sentence(text: str | None) -> str:
@@ -157,11 +162,11 @@ def measure() -> None:
     RECORDS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         _measure_main(Path(folder) / "compare")
-        for name, script in EXAMPLES.items():
-            command = [sys.executable, str(ROOT / "examples" / script), folder]
-            seconds, _ = _run(command)
+        for name, (script, *options) in EXAMPLES.items():
+            seconds, _ = _run([sys.executable, str(ROOT / "examples" / script), folder, *options])
             figures = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
-            _write(name, {"command": f"python examples/{script}", "figures": figures}, seconds)
+            command = " ".join(["python", f"examples/{script}", *options])
+            _write(name, {"command": command, "figures": figures}, seconds)
             shutil.copy(Path(folder) / f"{name}.png", DOCS / f"{name}.png")
 
 
@@ -170,7 +175,7 @@ def _measure_main(folder: Path) -> None:
     words = shlex.split(command)[1:]
     seconds, printed = _run([sys.executable, "-c", "from ppzoo.cli import main; main()", *words, "--out", str(folder)])
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    parts = {key: summary[key] for key in ("verdict", "sentence", "reference", "methods")}
+    parts = {key: summary[key] for key in ("verdict", "sentence", "reference", "methods", "diagnoses")}
     lines = [line.rstrip() for line in printed.replace(str(folder), "runs/eight_schools-compare").splitlines()]
     _write("eight_schools", {"command": command, "seed": 0, **parts, "printed": lines}, seconds)
     shutil.copy(folder / "forest.png", DOCS / "compare.png")

@@ -45,11 +45,11 @@ def test_every_example_is_in_this_file():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_an_example_is_narrated(script: str):
-    """A script to be read: it says how it is run, and more of it is narration than is usual in code."""
+    """A script to be read: it says how it is run, and a tenth of it or more is narration."""
     text = (EXAMPLES / script).read_text(encoding="utf-8")
     assert f"python examples/{script}" in text
     lines = [line for line in text.splitlines() if line.strip()]
-    assert sum(line.startswith("#") for line in lines) >= 0.15 * len(lines)
+    assert sum(line.startswith("#") for line in lines) >= 0.1 * len(lines)
 
 
 def test_your_own_model(tmp_path: Path):
@@ -73,13 +73,8 @@ def test_svi_versus_mcmc(tmp_path: Path):
 @pytest.mark.slow
 def test_posterior_diagnostics(tmp_path: Path):
     printed = run("03_posterior_diagnostics.py", tmp_path)
-    for label in (
-        "centred\n-------\nverdict: ",
-        "non-centred\n-----------\nverdict: ",
-        "svi, centred: ",
-        "nats in all",
-    ):
-        assert label in printed
+    headings = ("centred\n-------\nverdict: reject\n", "non-centred\n-----------\nverdict: ")
+    assert all(text in printed for text in (*headings, "svi, centred: ", "nats in all"))
     assert re.search(r"^theta\[H\] ", printed, re.MULTILINE), "labels of the data are labels of the summary"
 
 
