@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppzoo.datasets.signature import signature_of
 from ppzoo.diagnostics.approximation import diagnose_approximation
+from ppzoo.diagnostics.codes import diagnose_codes
 from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 from ppzoo.diagnostics.reweighting import diagnose_moments
 from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
 from ppzoo.inference.draws import common_plate, log_weights
 from ppzoo.inference.program import has_method, sites_of
+from ppzoo.predicting import local_sites
 
 if TYPE_CHECKING:
     from ppzoo.result import Fit
@@ -24,6 +29,7 @@ __all__ = ["judge"]
 
 _WEIGHTS = 4000  # draws behind k-hat, which is noisy
 _ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where every row has weights of its own
+_PRIOR = 4000  # draws that tell the sd of a code under its prior, to 1 %
 _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
 _HALF = 0.5
@@ -43,9 +49,9 @@ def judge(fit: Fit) -> Diagnosis:
     elif fit.kind == "mcmc":
         diagnosis = diagnose_chains(fit.to_arviz())
     else:
-        diagnosis = _judge_approximation(fit)
+        diagnosis = _joined(_judge_approximation(fit), _judge_codes(fit))
     notes = tuple(Finding("note", note.rstrip("."), "", "") for note in fit.notes)
-    return Diagnosis((*diagnosis.findings, *fit.outcome.findings, *notes), {**diagnosis.numbers, **fit.outcome.numbers})
+    return _joined(diagnosis, Diagnosis((*fit.outcome.findings, *notes), fit.outcome.numbers))
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:
@@ -65,8 +71,32 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
     usable = diagnosis.numbers.get("k_hat", np.inf) <= diagnosis.numbers.get("k_hat_threshold", -np.inf)
     if found is None or weights is None or weights.ndim != 1 or not usable:
         return diagnosis
-    moments = diagnose_moments(weights, _scalars(found[1]))
-    return Diagnosis((*diagnosis.findings, *moments.findings), {**diagnosis.numbers, **moments.numbers})
+    return _joined(diagnosis, diagnose_moments(weights, _scalars(found[1])))
+
+
+def _joined(*diagnoses: Diagnosis) -> Diagnosis:
+    findings = tuple(finding for diagnosis in diagnoses for finding in diagnosis.findings)
+    return Diagnosis(findings, {name: value for diagnosis in diagnoses for name, value in diagnosis.numbers.items()})
+
+
+def _judge_codes(fit: Fit) -> Diagnosis:
+    """The codes in use, where a network that was trained by SVI encodes the rows of the fit; else nothing."""
+    owner, x = fit.pair.owner, next(iter(fit.data_tensors().values()), None)
+    if fit.method.name != "svi" or not has_method(owner, "encode") or x is None:
+        return Diagnosis()
+    if len(signature_of(owner.encode).required) != 1:  # another function of that name
+        return Diagnosis()
+    with fit.world("codes"), torch.no_grad():
+        sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
+        local = [sites[name] for name in local_sites(sites) if sites[name].kind == "latent"]
+        if len(local) != 1 or (rows := local[0].shape[0]) < 2:
+            return Diagnosis()
+        prior = local[0].distribution.sample((-(-_PRIOR // rows),))
+        sd = prior.reshape(-1, math.prod(local[0].shape[1:])).std(0)
+        codes = owner.encode(x)
+    if not isinstance(codes, Tensor) or codes.shape != (rows, len(sd)):
+        return Diagnosis()
+    return diagnose_codes(codes.double().numpy(force=True), sd.double().numpy(force=True))
 
 
 def _draws_for_weights(fit: Fit) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ppzoo.result import Fit
 
-__all__ = ["check_like_fit", "predict_from"]
+__all__ = ["check_like_fit", "local_sites", "predict_from"]
 
 _DRAWS = 200
 
@@ -39,7 +39,7 @@ def predict_from(fit: Fit, data: tuple[Any, ...], named: dict[str, Any], draws: 
     pair = fit.pair.rebind(arguments)
     with fit.world("predict"):
         sites = {site.name: site for site in sites_of(pair.trace_model())}
-        local = _local(sites)
+        local = local_sites(sites)
         posterior = fit.flat_draws(_at_most(fit, draws), "predict")
         kept = {n: v for n, v in posterior.items() if n not in local and n in sites and _same_shape(v, sites[n])}
         n = _count(posterior, draws)
@@ -48,8 +48,8 @@ def predict_from(fit: Fit, data: tuple[Any, ...], named: dict[str, Any], draws: 
         return predict(pair, kept, n, fit.observed).values
 
 
-def _local(sites: Mapping[str, Site]) -> set[str]:
-    """Latent sites of a row: inside every plate of an observed site, so that new rows have new ones."""
+def local_sites(sites: Mapping[str, Site]) -> set[str]:
+    """Names of the latent sites of a row: inside every plate of an observed site, so that new rows have new ones."""
     rows = [{name for name, _, _ in site.plates} for site in sites.values() if site.kind == "observed" and site.plates]
     return {
         name

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.nn import PyroModule
+from torch import nn
 
 import ppzoo
 from ppzoo.judging import judge
@@ -92,6 +96,96 @@ def test_em_that_ran_out_of_steps_is_told():
     done = ppzoo.fit(model, "old_faithful", method="em", restarts=2)
     assert done.diagnose().numbers["converged"] == 1.0
     assert done.diagnose().verdict == "trust"
+
+
+class Mute(nn.Module):
+    """A decoder that does not listen to its code: the posterior of every code is the prior."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(4))
+
+    def forward(self, z):
+        return self.bias + 0 * z.sum(-1, keepdim=True)
+
+
+def two_kinds_of_rows():
+    """Rows near one of two patterns: one code is enough, and none is too few."""
+    torch.manual_seed(0)
+    sign = 2 * torch.randint(2, (100, 1)) - 1.0
+    return 0.5 + 0.4 * sign * torch.tensor([1.0, 1.0, -1.0, -1.0]) + 0.02 * torch.randn(100, 4)
+
+
+@pytest.mark.parametrize("options", [{"decoder_network": Mute()}, {"beta": 1000.0}], ids=["mute decoder", "beta"])
+def test_a_vae_whose_codes_say_nothing_is_rejected(options, seeded):
+    """The posterior is the prior: weights and loss are perfect, so the count of codes alone can see it."""
+    model = ppzoo.create_model("vae", features=4, latents=2, hidden=(16,), **options)
+    fit = ppzoo.fit(model, two_kinds_of_rows(), steps=2000, lr=0.01)
+    assert fit.diagnose().numbers["codes_in_use"] == 0
+    assert fit.diagnose().verdict == "reject"
+    (found,) = [finding for finding in fit.diagnose().findings if finding.level != "note"]
+    assert "no code is in use" in found.what
+
+
+def test_a_vae_that_tells_rows_apart_has_codes_in_use(seeded):
+    model = ppzoo.create_model("vae", features=4, latents=2, hidden=(16,), decoder="gaussian")
+    fit = ppzoo.fit(model, two_kinds_of_rows(), steps=1000, lr=0.01)
+    assert fit.diagnose().numbers["codes"] == 2
+    assert fit.diagnose().numbers["codes_in_use"] >= 1
+    assert "in use" in words(fit, "note")
+
+
+class Means(PyroModule):
+    """A mean for each row, with prior N(0, unit²); ``encode`` is the posterior mean in closed form."""
+
+    def __init__(self, unit):
+        super().__init__()
+        self.unit = unit
+
+    def model(self, x):
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), self.unit).to_event(1))
+            pyro.sample("x", dist.Normal(z, self.unit).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Normal(self.encode(x), self.unit / math.sqrt(2)).to_event(1))
+
+    def encode(self, x):
+        return x / 2
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_codes_are_counted_in_units_of_their_prior(unit, seeded):
+    """Var_x(mean) is half of the prior variance, in any unit: the paper's 0.01 is of a prior variance of one."""
+    diagnosis = ppzoo.fit(Means(unit), unit * math.sqrt(2) * torch.randn(50, 1), steps=150).diagnose()
+    assert diagnosis.numbers["codes_in_use"] == 1
+    assert diagnosis.verdict != "reject", str(diagnosis)
+
+
+class Pairs(Means):
+    """``encode`` is another function here: of two arguments."""
+
+    def encode(self, x, y):
+        raise NotImplementedError
+
+    def guide(self, x):
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, self.unit / math.sqrt(2)).to_event(1))
+
+
+class Tuples(Pairs):
+    """And here it gives more than the mean."""
+
+    def encode(self, x):
+        return x / 2, self.unit
+
+
+@pytest.mark.parametrize("model", [Pairs(1.0), Tuples(1.0)])
+def test_another_function_called_encode_is_left_alone(model, seeded):
+    diagnosis = ppzoo.fit(model, torch.randn(50, 1), steps=150).diagnose()
+    assert "codes" not in diagnosis.numbers
+    assert diagnosis.verdict != "reject", str(diagnosis)
 
 
 @pytest.mark.parametrize(("steps", "verdict"), [(1, {"reject"}), (1500, {"trust", "caution", "reject"})])
