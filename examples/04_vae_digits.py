@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 import ppzoo
+from ppzoo.diagnostics.codes import diagnose_codes
 
 QUICK = "--quick" in sys.argv[1:]
 folder = Path(next((word for word in sys.argv[1:] if not word.startswith("-")), "runs"))
@@ -43,12 +44,12 @@ model = ppzoo.create_model("vae", features=64, latents=16, hidden=(512,), decode
 fit = ppzoo.fit(model, train, method="svi", epochs=4 if QUICK else 150, batch_size=32, lr=1e-3, seed=0)
 print(f"{fit!r}: loss {fit.losses[:20].mean():.0f} at first, {fit.losses[-20:].mean():.0f} at last (nats, all rows)")
 
-# The learning rate matters here. Ten times this one, or a deeper network, and the fit finds the cheap way out: a code
-# that says nothing, and the mean image for everybody ("posterior collapse"). The loss looks converged, the guide equals
-# the posterior, nothing warns. So look at whether the codes move with the image. Unused ones are no harm.
+# The learning rate matters here. Ten times this one, and most codes fall silent; or a deeper network, and the fit finds
+# the cheap way out: a code that says nothing, and the mean image for everybody ("posterior collapse"). The loss then
+# looks converged and the guide is the posterior, so only the codes can tell: those whose mean moves with the image are
+# in use. `fit.diagnose()` counts them and rejects a fit without any; here they are counted on held-out images.
 
-spread = fit.encode(test.data["x"]).std(0)
-print(f"codes in use: {int((spread > 0.2).sum())} of {len(spread)}")
+print(diagnose_codes(fit.encode(test.data["x"]).numpy(force=True)).findings[0])
 
 # 4. How good is it? The evidence log p(x) of a held-out image is an integral over all codes that nobody can do. There
 # are lower bounds of it: the ELBO with one draw of the guide, and tighter ones the more draws are averaged *inside*

@@ -56,7 +56,7 @@ class Density(Generator, Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """An observation has a latent code."""
+    """An observation has a latent code; the diagnosis of a fit by SVI counts the codes that move with the rows."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Posterior mean of the latent code of each row, shape ``(N, K)``."""
