@@ -63,8 +63,6 @@ def diagnose_codes(means: ArrayLike, prior_sd: ArrayLike = 1.0) -> Diagnosis:
     if used:
         verb = "is" if used == 1 else "are"
         return Diagnosis((Finding("note", f"{used} of {K} codes {verb} in use", rule),), numbers)
-    evidence = (
-        f"no code's mean varies over the rows by more than {spread.max():.1g} of its prior variance, not {IN_USE:g}"
-    )
+    evidence = f"means vary over the rows by {spread.max():.1g} of the prior variance at most, {IN_USE:g} would be use"
     remedy = "Lower the learning rate (or beta), narrow the networks, take more steps or another seed."
-    return Diagnosis((Finding("reject", "no code is in use: every row has the same one", evidence, remedy),), numbers)
+    return Diagnosis((Finding("reject", "no code is in use, every row has the same", evidence, remedy),), numbers)

@@ -32,7 +32,7 @@ def test_no_code_in_use_is_rejected(means):
     found = diagnose_codes(means)
     assert found.verdict == "reject"
     assert found.numbers["codes_in_use"] == 0
-    assert "every row has the same one" in found.findings[0].what
+    assert "every row has the same" in found.findings[0].what
     assert "0.01" in found.findings[0].evidence
     assert "learning rate" in found.findings[0].remedy
 

@@ -47,8 +47,8 @@ class VAE(PyroModule):
     ``beta`` weighs the divergence of the code from its prior: ``ELBO_beta = E_q log p(x | z) - beta KL(q || p(z))``.
     Only ``beta=1`` bounds the evidence.
 
-    Training may end with codes that say nothing (``q(z | x) = p(z)`` for every row), the cheaper the worse the decoder
-    needs them; ``fit.diagnose()`` counts those in use, and rejects a fit without any.
+    Training may end with codes that say nothing, ``q(z | x) = p(z)`` for every row: ``fit.diagnose()`` counts those in
+    use, and rejects a fit without any.
 
     Sites: in the plate ``"row"``, ``z`` (a code of ``K`` numbers) and the observed ``x`` (a row of ``D``).
 
