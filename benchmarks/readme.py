@@ -145,6 +145,7 @@ def _figures() -> str:
         ("", "draws near a mode", _percents(runs, "high_quality")),
         ("", "data near a draw", _percents(runs, "coverage")),
         ("", "the same of a perfect generator", _percents(runs[:1], "coverage_expected")),
+        ("", "verdict", ", ".join(f"`{run['verdict']}`" for run in runs)),
     ]
     return "\n".join(["| fit | what | measured |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
 

@@ -32,7 +32,7 @@ _ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where 
 _PRIOR = 4000  # draws that tell the sd of a code under its prior, to 1 %
 _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
-_HALF = 0.5
+_MOST, _HALF = 0.9, 0.5  # of the coverage of a perfect sampler: less is for caution, and to be rejected
 _LONGER = "Train longer, widen the networks, or try another seed."
 _POINT = Finding(
     "caution",
@@ -123,13 +123,16 @@ def _judge_game(fit: Fit) -> Diagnosis:
     }
     missing = reached.of - reached.covered
     findings = [Finding("note", str(reached), modes.how, "")]
+    level: Level
     if missing:
-        level: Level = "reject" if reached.covered <= reached.of / 2 else "caution"
+        level = "reject" if reached.covered <= reached.of / 2 else "caution"
         evidence = f"{_GENERATED:,} draws counted; {modes.how}"
         findings.append(Finding(level, f"the generator misses {missing} of {reached.of} modes", evidence, _LONGER))
-    if near.coverage < _HALF * near.expected:
-        evidence = f"{near.coverage:.0%} of the data lie near draws, {near.expected:.0%} would for a perfect generator"
-        findings.append(Finding("caution", "the draws leave much of the data out", evidence, _LONGER))
+    if near.coverage < _MOST * near.expected:
+        level = "reject" if near.coverage < _HALF * near.expected else "caution"
+        what = f"the draws leave {'most' if level == 'reject' else 'part'} of the data out"
+        evidence = f"{near.coverage:.1%} of the data lie near draws, {near.expected:.1%} would near a perfect sampler's"
+        findings.append(Finding(level, what, evidence, _LONGER))
     return Diagnosis(tuple(findings), numbers)
 
 

@@ -188,8 +188,9 @@ def test_another_function_called_encode_is_left_alone(model, seeded):
     assert diagnosis.verdict != "reject", str(diagnosis)
 
 
-@pytest.mark.parametrize(("steps", "verdict"), [(1, {"reject"}), (1500, {"trust", "caution", "reject"})])
+@pytest.mark.parametrize(("steps", "verdict"), [(1, {"reject"}), (1500, {"caution", "reject"})])
 def test_modes_of_a_game_are_counted(steps, verdict):
+    """Narrow modes: after 1,500 steps of seed 0 most are found, and none is filled."""
     model = ppzoo.create_model("gan", features=2)
     fit = ppzoo.fit(model, "ring_of_gaussians", method="adversarial", steps=steps, seed=0)
     diagnosis = fit.diagnose()
@@ -201,6 +202,44 @@ def test_modes_of_a_game_are_counted(steps, verdict):
     if diagnosis.numbers["modes_covered"] < 8:
         missing = 8 - int(diagnosis.numbers["modes_covered"])
         assert f"misses {missing} of 8 modes" in str(diagnosis)
+
+
+class Strip(PyroModule):
+    """A game whose draws are uniform on a strip of the unit square, whatever is learnt."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+        self.one = nn.Parameter(torch.tensor(1.0))
+
+    def generator_parameters(self):
+        return [self.one]
+
+    def critic_parameters(self):
+        return [self.one]
+
+    def critic_loss(self, x):
+        return self.one.square()
+
+    def generator_loss(self, n):
+        return self.one.square()
+
+    def sample(self, n):
+        return torch.rand(n, 2) * torch.tensor([self.width, 1.0])
+
+
+@pytest.mark.parametrize(("width", "verdict"), [(1.0, "trust"), (0.75, "caution"), (0.3, "reject")])
+def test_a_game_is_judged_by_the_share_of_the_data_it_covers(width, verdict, seeded):
+    """A strip covers its width; 1,000 rows have a standard error of 0.014, ten of it to the nearest threshold."""
+    diagnosis = ppzoo.fit(Strip(width), torch.rand(1000, 2), method="adversarial", steps=1).diagnose()
+    assert diagnosis.numbers["coverage"] == pytest.approx(width, abs=0.07)
+    assert diagnosis.numbers["coverage_expected"] > 0.99
+    assert diagnosis.verdict == verdict, str(diagnosis)
+    if verdict != "trust":
+        (found,) = [finding for finding in diagnosis.findings if finding.level == verdict]
+        assert found.what == f"the draws leave {'part' if verdict == 'caution' else 'most'} of the data out"
+        figures = (diagnosis.numbers[name] for name in ("coverage", "coverage_expected"))
+        assert all(f"{figure:.1%}" in found.evidence for figure in figures)
 
 
 def test_a_game_on_few_rows_can_still_be_read():
