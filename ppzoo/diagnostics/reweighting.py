@@ -60,11 +60,12 @@ def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> 
         return Diagnosis((), numbers)
     level: Level = "reject" if gap[worst] > _REJECT else "caution"
     what = "the mean is off" if shift[worst] >= spread[worst] else "the spread is off"
+    advice = "do not use its intervals" if level == "reject" else "its intervals are rough"
     evidence = (
         f"importance weights move the mean of {names[worst]} by {shift[worst]:.2f} sd, its sd by {spread[worst]:.0%}"
     )
     remedy = "Take more steps or a richer guide; or run MCMC."
-    return Diagnosis((Finding(level, f"{what}: do not use its intervals", evidence, remedy),), numbers)
+    return Diagnosis((Finding(level, f"{what}: {advice}", evidence, remedy),), numbers)
 
 
 def _smoothed(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:

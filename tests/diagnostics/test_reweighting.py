@@ -31,7 +31,8 @@ def test_a_guide_that_is_off_by_a_known_amount(mean, sd, verdict, what):
     )
     assert found.verdict == verdict
     if what:
-        assert what in found.findings[0].what
+        advice = {"caution": "its intervals are rough", "reject": "do not use its intervals"}
+        assert found.findings[0].what == f"the {what} is off: {advice[verdict]}"
         assert "mu" in found.findings[0].evidence
         gap = found.numbers["shift" if what == "mean" else "sd_error"]
         assert gap == pytest.approx(mean if what == "mean" else sd - 1, abs=0.06)  # 4 standard errors at S = 8000
