@@ -7,9 +7,11 @@ import math
 import arviz_stats
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from ppzoo.diagnostics.arviz import build_datatree
 from ppzoo.diagnostics.convergence import diagnose_chains
+from ppzoo.errors import OptionError
 
 
 def tree_of(posterior, **statistics):
@@ -161,3 +163,148 @@ def test_nothing_to_judge():
     diagnosis = diagnose_chains(tree_of({}))
     assert diagnosis.verdict == "trust"
     assert "no parameter" in str(diagnosis)
+
+
+def autoregressive(rho, shape, seed=0):
+    rng = np.random.default_rng(seed)
+    start, noise = rng.normal(size=(*shape[:-1], 1)), rng.normal(size=shape) * np.sqrt(1 - rho**2)
+    return lfilter([1], [1, -rho], noise, axis=-1, zi=rho * start)[0]
+
+
+def evidence_of(diagnosis, what):
+    (found,) = (finding.evidence for finding in diagnosis.findings if finding.what == what)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        pytest.param(lambda row: row + 3, "1 of 1024: chain 700 (b 2.8 sd too high)", id="another mode"),
+        pytest.param(lambda row: 3 * row, "1 of 1024: chain 700 (b too wide)", id="three times as wide"),
+    ],
+)
+def test_one_chain_of_a_thousand_is_not_averaged_away(wrong, said):
+    """R-hat is below 1.01 and the ESS is plentiful: only by itself is the chain seen. False alarm rate 1e-4."""
+    chains = autoregressive(0, (2, 1024, 100))
+    chains[1, 700] = wrong(chains[1, 700])
+    diagnosis = diagnose_chains(tree_of({"a": chains[0], "b": chains[1]}))
+    assert levels(diagnosis) == {"a chain stays away from the others": "reject"}
+    assert evidence_of(diagnosis, "a chain stays away from the others") == said
+    assert diagnosis.numbers["r_hat"] < 1.01
+
+
+def test_the_worst_of_many_outliers_are_named_first():
+    chains = autoregressive(0, (1024, 100))
+    chains[100:108] += np.arange(1, 9)[:, None]
+    evidence = evidence_of(diagnose_chains(tree_of({"mu": chains})), "some chains stay away from the others")
+    assert evidence.startswith("8 of 1024: chain 107 (mu 3.3 sd too high), chain 106 (mu 3.0 sd")
+    assert evidence.endswith("and 3 more")
+
+
+def test_a_stuck_chain_is_said_once():
+    assert "a chain stays away from the others" not in levels(diagnose_chains(tree_of({"mu": STUCK})))
+
+
+@pytest.mark.parametrize("chains", [4, 1024])
+def test_chains_that_all_stand_at_their_common_start_do_not_pass(chains):
+    """R-hat and ESS are NaN; a discrete site that moves makes them no better."""
+    still = tree_of({"mu": np.full((chains, 100), 0.1), "k": np.random.default_rng(0).integers(0, 2, (chains, 100))})
+    assert levels(diagnose_chains(still))["a chain is stuck"] == "reject"
+    apart = tree_of({"mu": np.repeat(np.random.default_rng(0).normal(size=(chains, 1)), 100, axis=1)})
+    diagnosis = diagnose_chains(apart)
+    assert {"a chain is stuck", "the chains disagree"} <= set(levels(diagnosis))
+    assert math.isinf(diagnosis.numbers["r_hat"])
+
+
+@pytest.mark.parametrize(("rejected", "verdict"), [(30, "trust"), (60, "reject")])
+def test_a_chain_that_stood_still_for_long(rejected, verdict):
+    """A tenth of 500 draws is too long, far beyond what rejections explain; 30 are neither."""
+    chains = autoregressive(0, (2, 32, 500))
+    chains[:, 5, 100 : 100 + rejected] = chains[:, 5, 100:101]
+    diagnosis = diagnose_chains(tree_of({"a": chains[0], "b": chains[1]}))
+    assert diagnosis.verdict == verdict
+    if verdict == "reject":
+        assert evidence_of(diagnosis, "a chain stood still for long") == "one state in chain 5 (60 of 500 draws)"
+
+
+def test_a_sampler_that_rejects_is_not_stuck():
+    """Each step is rejected with probability 0.5: the longest stay of 64,000 steps is some 16, less than a tenth."""
+    accepted = np.random.default_rng(1).uniform(size=(64, 1000)) < 0.5
+    accepted[:, 0] = True
+    at = np.maximum.accumulate(np.where(accepted, np.arange(1000), 0), axis=1)
+    x = np.take_along_axis(autoregressive(0, (64, 1000)), at, axis=1)
+    assert diagnose_chains(tree_of({"mu": x})).verdict == "trust"
+
+
+@pytest.mark.parametrize(("chains", "draws", "rho"), [(512, 100, 0.6), (4096, 50, 0.6)])
+def test_many_short_chains_are_excused(chains, draws, rho):
+    """Right chains with an R-hat of 1.03 and 1.06, which is all noise; 20,000 and more effective draws."""
+    diagnosis = diagnose_chains(tree_of({"mu": autoregressive(rho, (chains, draws))}))
+    assert diagnosis.verdict == "trust"
+    assert diagnosis.numbers["r_hat"] > 1.01
+    assert "but lasting R-hat 1.00" in evidence_of(diagnosis, "the chains are short, not at odds")
+
+
+def test_many_short_chains_in_two_modes_are_not_excused():
+    x = autoregressive(0.6, (512, 100)) + np.where(np.arange(512) % 2, 1.0, -1.0)[:, None]
+    diagnosis = diagnose_chains(tree_of({"mu": x, "other": autoregressive(0.6, (512, 100), seed=1)}))
+    assert "1 of 2 parameters, worst mu" in evidence_of(diagnosis, "the chains disagree")
+    assert "1 of 2 parameters, worst other" in evidence_of(diagnosis, "the chains are short, not at odds")
+
+
+def test_chains_that_share_their_starts_are_judged_by_nested_rhat():
+    """16 starts of 64 chains, 12 draws worth 4: too short for anything else.
+
+    Chance exceeds the threshold with 2e-6, place and spread.
+    """
+    x = autoregressive(0.5, (1024, 12))
+    tree = tree_of({"mu": x})
+    assert levels(diagnose_chains(tree)) == {"the chains disagree": "reject"}
+    diagnosis = diagnose_chains(tree, chains_per_start=64)
+    assert diagnosis.verdict == "trust"
+    assert "<= 1.0078" in evidence_of(diagnosis, "the chains are short, not at odds")
+    remembered = tree_of({"mu": x + 0.3 * np.repeat(np.random.default_rng(1).normal(size=(16, 1)), 64, axis=0)})
+    assert levels(diagnose_chains(remembered, chains_per_start=64))["the chains disagree"] == "reject"
+
+
+@pytest.mark.parametrize("chains_per_start", [32, 512])
+def test_few_starts_or_few_chains_of_each_excuse_nothing(chains_per_start):
+    """At 32 chains the threshold would be 1.016; two starts are too few to differ."""
+    tree = tree_of({"mu": autoregressive(0.5, (1024, 12))})
+    assert "the chains disagree" in levels(diagnose_chains(tree, chains_per_start=chains_per_start))
+
+
+@pytest.mark.parametrize("chains_per_start", [3, 8, 0, 1.5])
+def test_starts_that_do_not_divide_the_chains(chains_per_start):
+    with pytest.raises(OptionError, match=r"chains_per_start: .*got "):
+        diagnose_chains(tree_of({"mu": healthy()}), chains_per_start=chains_per_start)
+
+
+def test_chains_with_draws_that_are_not_finite_are_named():
+    bad = healthy()
+    bad[1, 7] = bad[3, 9] = np.nan
+    evidence = evidence_of(diagnose_chains(tree_of({"good": healthy(1), "bad": bad})), "some draws are NaN or infinite")
+    assert evidence == "bad (2 draws), in 2 chains: 1, 3"
+
+
+def test_a_variable_that_never_moves_is_mentioned():
+    """It may be a constant of the model, or stuck in the steps of its type: nothing else can tell."""
+    diagnosis = diagnose_chains(tree_of({"mu": healthy(), "total": np.full((4, 500, 2), 1e9)}))
+    assert levels(diagnosis) == {"taken for constants of the model, and not judged": "note"}
+    assert "total: one value" in str(diagnosis)
+
+
+def test_few_draws_of_few_chains_are_not_worth_more_than_they_are():
+    """Below 10 draws ArviZ says S log10 S: 8 draws of each of 32 chains that never meet would pass as 616."""
+    x = 100 * np.arange(32.0)[:, None] + autoregressive(0, (32, 8))
+    diagnosis = diagnose_chains(tree_of({"mu": x}))
+    assert levels(diagnosis)["too few effective draws"] == "reject"
+    assert diagnosis.numbers["ess_bulk"] < 64
+
+
+def test_what_is_discrete_may_have_no_tail():
+    """More than 95 % of the draws equal the greatest: neither quantile tells anything, and nothing breaks."""
+    k = (np.random.default_rng(0).uniform(size=(4, 500)) < 0.98).astype(int)
+    diagnosis = diagnose_chains(tree_of({"k": k}))
+    assert math.isnan(diagnosis.numbers["ess_tail"])
+    assert diagnosis.numbers["ess_bulk"] > 400
