@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from ppzoo.diagnostics.agreement import Source, choose_reference, gap_table, judge
+from ppzoo.diagnostics.agreement import Source, choose_reference, differing, gap_table, judge
 from ppzoo.diagnostics.arviz import Kind, scalars, summarise
 from ppzoo.diagnostics.convergence import is_constant
 from ppzoo.diagnostics.diagnosis import Diagnosis, Verdict, json_number
@@ -63,6 +63,9 @@ class Fitted(Protocol):
 
     def to_arviz(self) -> xr.DataTree:
         """Posterior and observed data."""
+
+    def trained(self) -> Mapping[str, NDArray[np.float64]]:
+        """Parameters of the program that have no prior, by name."""
 
     def diagnose(self) -> Diagnosis:
         """Whether to believe the fit by itself."""
@@ -163,7 +166,8 @@ def compare(fits: Mapping[str, Fitted], *, run_dir: str | os.PathLike[str] | Non
 
     Verdict: ``"reject"`` if a gap is above 0.30, ``"caution"`` above 0.15, else ``"trust"``. A fit that its own
     diagnosis rejects, or a reference that is not beyond doubt, is at best ``"caution"``; Markov chains that do not
-    converge are ``"reject"``, and if they are the reference there is no verdict on the others.
+    converge are ``"reject"``, and if they are the reference there is no verdict on the others. Nor is there one where
+    the program has parameters without a prior that differ between two fits: their posteriors are of two models.
 
     Args:
         fits: Name to fit, two or more.
@@ -190,7 +194,8 @@ def compare(fits: Mapping[str, Fitted], *, run_dir: str | os.PathLike[str] | Non
     blocks = _blocks(posteriors, draws, fits, reference)
     moving = [name for name in draws[reference] if not all(is_constant(found[name]) for found in draws.values())]
     judged = {name: block.loc[moving] for name, block in blocks.items()}
-    verdict, sentence = judge(judged, diagnoses, sources, reference=reference)
+    apart = {name: differing(fit.trained(), fits[reference].trained()) for name, fit in fits.items()}
+    verdict, sentence = judge(judged, diagnoses, sources, reference=reference, apart=apart)
     comparison = Comparison(
         table=_interleaved(blocks, reference),
         methods=_methods(fits, diagnoses),

@@ -112,6 +112,12 @@ class Fit:
                 found[where] = (getattr(part, plain) if plain in constrained else value).detach()
         return found
 
+    def trained(self) -> dict[str, NDArray[np.float64]]:
+        """What the program's density hangs on beside its latent sites, unconstrained; empty where all has a prior."""
+        with self.world("sites"):
+            found = self.pair.trained()
+        return {name.removesuffix("_unconstrained"): value.double().numpy(force=True) for name, value in found.items()}
+
     def draws(self, n: int | None = None) -> dict[str, Tensor]:
         """Posterior draws of every latent and deterministic site, each ``(n, ...)``.
 

@@ -31,6 +31,7 @@ class FakeFit:
     seconds: float = 2.0
     losses: np.ndarray | None = None
     labels: tuple = ("A", "B", "C")
+    parameters: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.method = SimpleNamespace(name=self.name or {"mcmc": "nuts", "draws": "svi", "point": "em"}[self.kind])
@@ -43,6 +44,9 @@ class FakeFit:
 
     def to_arviz(self):
         return self.tree
+
+    def trained(self):
+        return self.parameters
 
     def diagnose(self):
         if self.kind == "mcmc":
@@ -79,6 +83,17 @@ def test_a_known_gap_is_rejected(shift, scale):
     assert comparison.sentence.startswith(
         "Do not use svi's intervals: against nuts, the worst of 4 parameters is theta["
     )
+
+
+def test_there_is_no_verdict_on_two_models():
+    """A gap is nobody's fault where the program has parameters without a prior, and each fit its own."""
+    one, other = {"W": np.array([2.0, 1.0]), "s": np.array(3.0)}, {"W": np.array([1.0, 2.0]), "s": np.array(3.0)}
+    apart = compare({"svi": svi(shift=2.0, parameters=one), "nuts": nuts(parameters=other)})
+    assert apart.verdict == "caution"
+    assert apart.sentence == "No verdict: svi and nuts each have their own W, so these are posteriors of two models."
+    same = compare({"svi": svi(shift=2.0, parameters=one), "nuts": nuts(parameters=one)})
+    assert same.verdict == "reject"
+    assert same.sentence.startswith("Do not use svi's intervals")
 
 
 def test_there_is_no_verdict_without_convergence():

@@ -50,6 +50,18 @@ def mixture():
     return ppzoo.fit(model, "old_faithful", method="em", restarts=1, steps=30)
 
 
+# parameters
+
+
+def test_what_is_trained_and_has_no_prior(svi, nuts, exact, mixture):
+    """By name; empty where every parameter has a prior: the guide's own are not the program's."""
+    assert svi.trained() == nuts.trained() == exact.trained() == {}
+    assert sorted(mixture.trained()) == ["loc", "scale_tril", "weights"]
+    vae = ppzoo.fit(ppzoo.create_model("vae", features=2, hidden=(3,)), X.sigmoid(), steps=1)
+    assert vae.trained()
+    assert all(name.startswith("decoder_network") for name in vae.trained())
+
+
 # draws
 
 

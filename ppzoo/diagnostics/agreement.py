@@ -6,7 +6,7 @@ One fit is the reference; the others are held against it, parameter by parameter
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +17,12 @@ from scipy.stats import wasserstein_distance
 
 from ppzoo.diagnostics.diagnosis import Diagnosis, Verdict
 
-__all__ = ["Gap", "Source", "choose_reference", "gap_table", "judge", "worst_gap"]
+__all__ = ["Gap", "Source", "choose_reference", "differing", "gap_table", "judge", "worst_gap"]
 
 Source = Literal["exact", "mcmc", "draws"]
 
 REJECT, CAUTION = 0.30, 0.15  # of the mean, in sd of the reference; of the sd, as a share of it
+SAME = 1e-3  # of the largest entry of a parameter
 NOISE = 4.0  # combined Monte Carlo standard errors
 _ORDER: tuple[Verdict, ...] = ("trust", "caution", "reject")
 QUANTILES = {"q5": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -119,12 +120,31 @@ def choose_reference(diagnoses: Mapping[str, Diagnosis], sources: Mapping[str, S
     return min(diagnoses, key=rank)
 
 
+def differing(left: Mapping[str, NDArray[np.float64]], right: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    """Names on both sides whose values are further apart than a thousandth of the largest of them.
+
+    Example:
+        >>> one = {"W": np.array([1.0, 2.0]), "sigma": np.array(0.5)}
+        >>> differing(one, {"W": np.array([2.0, 1.0]), "sigma": np.array(0.5)}), differing(one, {})
+        (['W'], [])
+    """
+    return [name for name in left if name in right and not _same(left[name], right[name])]
+
+
+def _same(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
+    if left.shape != right.shape:
+        return False
+    scale = float(np.nan_to_num(np.abs(right)).max(initial=0.0))
+    return bool(np.allclose(left, right, rtol=0.0, atol=SAME * scale, equal_nan=True))
+
+
 def judge(
     tables: Mapping[str, pd.DataFrame],
     diagnoses: Mapping[str, Diagnosis],
     sources: Mapping[str, Source],
     *,
     reference: str,
+    apart: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Verdict, str]:
     """The verdict on several fits, and the sentence that says it.
 
@@ -133,13 +153,18 @@ def judge(
         diagnoses: Fit to its own diagnosis.
         sources: Fit to where its draws come from.
         reference: Name of the reference.
+        apart: Fit to the parameters without a prior in which it differs from the reference: where there are any,
+            the two posteriors are of two models, a gap is nobody's fault, and no verdict is given.
     """
     own = diagnoses[reference]
     if own.verdict == "reject":
         failed = "did not converge" if sources[reference] == "mcmc" else "is rejected by its own diagnosis"
         return "reject", f"No verdict: the reference {reference} {failed} ({_reason(own)})."
+    apart = apart or {}
     others = [
-        _against(name, reference, tables[name], diagnoses[name], converges=sources[name] == "mcmc")
+        _of_two_models(name, reference, apart[name])
+        if apart.get(name)
+        else _against(name, reference, tables[name], diagnoses[name], converges=sources[name] == "mcmc")
         for name in diagnoses
         if name != reference
     ]
@@ -170,6 +195,12 @@ def _against(name: str, reference: str, table: pd.DataFrame, own: Diagnosis, *, 
     if own.verdict == "reject":
         return "caution", f"{name} agrees with {reference} ({where}), yet its own diagnosis rejects it ({_reason(own)})"
     return "trust", f"{name} agrees with {reference}: {where}"
+
+
+def _of_two_models(name: str, reference: str, parameters: Sequence[str]) -> tuple[Verdict, str]:
+    own = f"{', '.join(parameters[:3])}{' ...' if len(parameters) > 3 else ''}"
+    why = f"{name} and {reference} each have their own {own}, so these are posteriors of two models"
+    return "caution", f"No verdict: {why}"
 
 
 def _sd(share: float) -> str:

@@ -140,6 +140,18 @@ class Pair:
             else:
                 value.data = saved
 
+    def trained(self) -> dict[str, Tensor]:
+        """The parameters that the program's own density hangs on, unconstrained; those of the guide alone are not."""
+        module = self.modules().get("model")
+        named = {**self.store.params, **dict(module.named_parameters() if module is not None else ())}
+        named = {name: value for name, value in named.items() if value.requires_grad}
+        with torch.enable_grad():
+            density = torch.as_tensor(self.trace_model().log_prob_sum())
+        if not named or not density.requires_grad:
+            return {}
+        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(density, list(named.values()), allow_unused=True)
+        return {name: named[name].detach() for name, slope in zip(named, slopes, strict=True) if slope is not None}
+
     def rebind(self, data: Arguments) -> Pair:
         """The same pair, same parameters, on other data."""
         return replace(self, data=data)

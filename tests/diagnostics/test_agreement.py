@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ppzoo.diagnostics.agreement import choose_reference, gap_table, judge, worst_gap
+from ppzoo.diagnostics.agreement import choose_reference, differing, gap_table, judge, worst_gap
 from ppzoo.diagnostics.arviz import build_datatree, scalars, summarise
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding
 
@@ -159,6 +159,33 @@ def test_chains_that_did_not_converge_are_rejected_beside_a_good_reference():
     verdict, sentence = judge(tables(), diagnoses, sources, reference="nuts")
     assert verdict == "reject"
     assert sentence == "Do not use svi: it did not converge (R-hat 1.080 > 1.01)."
+
+
+def test_no_verdict_where_parameters_without_a_prior_are_apart():
+    """However far apart the posteriors are, and beside a fit that is judged as ever."""
+    fits = {"svi": Diagnosis(), "other": Diagnosis(), "nuts": FINE}
+    sources = {"svi": "draws", "other": "draws", "nuts": "mcmc"}
+    far = {"svi": tables(2.0)["svi"], "other": tables(0.0)["svi"]}
+    names = ["W", "mu", "s", "b"]
+    verdict, sentence = judge(far, fits, sources, reference="nuts", apart={"svi": names, "other": []})
+    assert verdict == "caution"
+    assert "No verdict: svi and nuts each have their own W, mu, s ..., so these are posteriors of two" in sentence
+    assert "other agrees with nuts" in sentence
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "names"),
+    [
+        ([1.0, 2.0], [1.0, 2.001], []),
+        ([1.0, 2.0], [1.0, 2.01], ["W"]),
+        ([1e-9, 2.0], [0.0, 2.0], []),
+        ([1.0], [1.0, 1.0], ["W"]),
+        ([np.nan], [np.nan], []),
+        ([], [], []),
+    ],
+)
+def test_parameters_that_differ(left, right, names):
+    assert differing({"W": np.array(left), "left": np.ones(1)}, {"W": np.array(right), "right": np.ones(1)}) == names
 
 
 def test_two_guides_may_be_wrong_together():

@@ -51,6 +51,31 @@ def test_sites_know_their_plates_and_dims():
     assert sites["x"].dims == []
 
 
+def test_trained_parameters_are_those_the_density_hangs_on():
+    """Not those of the guide alone, be they in the store, in the same module, or frozen."""
+
+    class Both(Holder):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(1, 2)
+            self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+
+        def model(self, x):
+            shift = pyro.param("shift", torch.tensor(1.0, dtype=torch.float64))
+            pyro.sample("z", dist.Normal(shift, self.frozen[0]))
+            super().model(x)
+
+        def guide(self, x):
+            pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), self.encoder(x[:1])[1].exp()))
+
+    owner, x = Both(), torch.ones(3)
+    pair = Pair(owner, owner.model, Arguments((x,), {}, {}, {}, ()), owner.guide)
+    with isolated(seed=0, store=pair.store):
+        pair.first_run()
+        assert sorted(pair.trained()) == ["layer.bias", "layer.weight", "scale_unconstrained", "shift"]
+        assert float(pair.trained()["shift"]) == 1.0
+
+
 def test_copies_have_their_own_parameters():
     holder = Holder()
     for twin in (copy_model(holder), copy_model(holder.model).__self__):
