@@ -32,7 +32,7 @@ from ppzoo.storage.drawlog_reading import read_draws  # noqa: E402
 HARNESS = runpy.run_path(str(Path(__file__).with_name("test_swap.py")))
 Fault, fail_with = HARNESS["Fault"], HARNESS["fail_with"]
 
-CHAINS, BUFFER, WARMUP, HEADER = 3, 3, 2, {"seed": 11}
+CHAINS, BUFFER, WARMUP, HEADER = 3, 3, 1, {"seed": 11}
 FIELDS = {"q": (torch.float64, (2,)), "diverging": (torch.bool, ())}
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "ftruncate", "lseek", "read")
 
