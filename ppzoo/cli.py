@@ -20,9 +20,9 @@ from ppzoo.cli_exit import Verbs
 from ppzoo.cli_file import UserFiles, is_file_object
 from ppzoo.cli_flags import DATA, FORCE, METHOD, RUN, SAVED, Folder, Model, flag, takes
 from ppzoo.cli_inputs import (
+    check_comparable,
     check_is_fit,
     check_needs_no_data,
-    default_methods,
     floating_type,
     make_methods,
     make_model,
@@ -152,16 +152,18 @@ def fit(
 @takes(DATA, METHOD, RUN)
 def compare(
     model: Model,
-    methods: Annotated[str | None, typer.Option(help="Two or more, as in svi,nuts, the default.")] = None,
+    methods: Annotated[str, typer.Option(help="Two or more, by commas.")] = "svi,nuts",
     **given: Any,
 ) -> Answer:
     """Fit MODEL by several methods and hold them side by side; pictures and summary.json go to a folder.
 
     An option goes to each method that has it.
     """
-    names = [name.strip() for name in methods.split(",")] if methods is not None else default_methods(model)
+    check_comparable(model)
+    names = [name.strip() for name in methods.split(",")]
     if len(names) < 2:
-        raise OptionError("too few to compare", argument="--methods", got=repr(",".join(names)), expected="two or more")
+        remedy = f"Write them with commas, as in --methods svi,nuts; or fit it by itself: ppzoo fit {model}"
+        raise OptionError("too few to compare", argument="--methods", got=repr(methods), expected="two", remedy=remedy)
     out = given.get("out", f"runs/{short_name(model)}-compare")
     check_writable(out)
     from rich.console import Group

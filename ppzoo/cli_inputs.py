@@ -13,7 +13,7 @@ from ppzoo.checks import check_choice, check_matrix, nearest
 from ppzoo.cli_card import model_options
 from ppzoo.cli_file import UserFiles, is_file_object
 from ppzoo.datasets import load_dataset
-from ppzoo.errors import DataError, NotFittedError, OptionError
+from ppzoo.errors import DataError, ModelError, NotFittedError, OptionError
 from ppzoo.rng import stream_seed
 from ppzoo.zoo import create_model, list_models, model_card
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ppzoo.inference.outcome import Method
 
 __all__ = [
-    "check_is_fit", "check_needs_no_data", "default_methods", "floating_type", "make_methods", "make_model",
+    "check_comparable", "check_is_fit", "check_needs_no_data", "floating_type", "make_methods", "make_model",
     "parse_pairs", "parse_value", "read_data", "short_name",
 ]  # fmt: skip
 
@@ -212,10 +212,26 @@ def make_methods(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def default_methods(model: str) -> tuple[str, ...]:
-    """What ``compare`` compares: SVI and NUTS, or the first two methods of a zoo model that has not both."""
-    methods = ("svi", "nuts") if is_file_object(model) else model_card(model).methods
-    return ("svi", "nuts") if {"svi", "nuts"} <= set(methods) else methods[:2]
+def check_comparable(model: str) -> None:
+    """Raise :class:`ModelError` for a zoo model without a posterior that both SVI and NUTS approximate.
+
+    Its parameters have no prior, so each method has its own; or there is but one method.
+    """
+    if is_file_object(model):
+        return
+    cards = [model_card(name) for name in list_models()]
+    comparable = [card.name for card in cards if {"svi", "nuts"} <= set(card.methods)]
+    card = model_card(model)
+    if model in comparable:
+        return
+    method = "" if card.methods[0] == "svi" else f" --method {card.methods[0]}"
+    raise ModelError(
+        "has no posterior that two methods share: its parameters are trained and have no prior",
+        argument="model",
+        got=f"{model!r}, fitted by {' or '.join(card.methods)}",
+        expected=f"one of {', '.join(map(repr, comparable))}, or a program of your own (ppzoo new)",
+        remedy=f"Fit it by itself, its verdict comes along: ppzoo fit {model}{method}",
+    )
 
 
 def floating_type(name: str | None) -> torch.dtype | None:

@@ -7,8 +7,8 @@ import pytest
 
 from ppzoo.cli_file import UserFiles
 from ppzoo.cli_inputs import (
+    check_comparable,
     check_is_fit,
-    default_methods,
     floating_type,
     make_methods,
     make_model,
@@ -19,6 +19,7 @@ from ppzoo.cli_inputs import (
 )
 from ppzoo.datasets.record import Dataset
 from ppzoo.errors import DataError, ModelError, NotFittedError, OptionError
+from ppzoo.zoo import list_models
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,44 @@ def test_an_option_goes_to_each_method_that_has_it():
         make_methods(["svi", "svi"], {})
 
 
+@pytest.mark.parametrize("name", ["eight_schools", "linear_regression", "bayesian_gmm", "mine.py:model"])
+def test_a_model_with_a_prior_on_everything_is_one_to_compare(name):
+    check_comparable(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "methods", "fit"),
+    [
+        ("vae", "svi", "ppzoo fit vae"),
+        ("gan", "adversarial", "ppzoo fit gan --method adversarial"),
+        ("gmm", "em or svi", "ppzoo fit gmm --method em"),
+        ("ppca", "exact or svi", "ppzoo fit ppca --method exact"),
+    ],
+)
+def test_a_model_without_a_posterior_to_share_is_not(name, methods, fit):
+    with pytest.raises(ModelError) as raised:
+        check_comparable(name)
+    assert f"got '{name}', fitted by {methods}; expected one of 'bayesian_gmm', 'bayesian_ppca'" in str(raised.value)
+    assert str(raised.value).endswith(fit)
+
+
+def test_every_zoo_model_is_one_to_compare_or_says_why_not():
+    """Those with a prior on everything are those whose name says so, and the two regressions."""
+    refused = []
+    for name in list_models():
+        try:
+            check_comparable(name)
+        except ModelError:
+            refused.append(name)
+    assert refused == ["gan", "gmm", "ppca", "realnvp", "vae"]
+
+
+def test_a_name_that_is_not_in_the_zoo_is_said_first():
+    with pytest.raises(ModelError, match="is not in the zoo; got 'eight_schols'"):
+        check_comparable("eight_schols")
+
+
 def test_defaults_and_names():
-    assert default_methods("eight_schools") == default_methods("mine.py:model") == ("svi", "nuts")
     assert short_name("some/mine.py:model") == "mine-model"
     assert floating_type(None) is None
     with pytest.raises(OptionError, match="dtype: not one of the known names; got 'float16'"):
