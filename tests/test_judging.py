@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -12,6 +13,7 @@ from pyro.nn import PyroModule
 from torch import nn
 
 import ppzoo
+from ppzoo.errors import OptionError
 from ppzoo.judging import judge
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
@@ -66,6 +68,17 @@ def test_chains_are_judged_as_chains():
     assert "k_hat" not in fit.diagnose().numbers
     short = ppzoo.fit(conjugate, Y, method="nuts", chains=2, warmup=20, draws=4)
     assert short.diagnose().verdict == "reject"
+
+
+def test_chains_that_share_their_starts_are_judged_by_groups():
+    """What the method says of its starts reaches the diagnosis: 16 short chains from two points, then from four."""
+    fit = ppzoo.fit(conjugate, Y, method="nuts", chains=16, warmup=50, draws=20)
+    assert "chains_per_start" not in fit.outcome.numbers
+    odd = replace(fit, outcome=replace(fit.outcome, numbers={"chains_per_start": 5.0}))
+    with pytest.raises(OptionError, match="chains_per_start: leaves a group incomplete; got 5 of 16 chains"):
+        odd.diagnose()
+    shared = replace(fit, outcome=replace(fit.outcome, numbers={"chains_per_start": 4.0}))
+    assert shared.diagnose().numbers["r_hat"] == fit.diagnose().numbers["r_hat"]
 
 
 def test_notes_of_the_run_come_along():
