@@ -33,6 +33,7 @@ HARNESS = runpy.run_path(str(Path(__file__).with_name("test_swap.py")))
 Fault, fail_with = HARNESS["Fault"], HARNESS["fail_with"]
 
 CHAINS, BUFFER, WARMUP, HEADER = 3, 3, 1, {"seed": 11}
+SHORT, LONG = 2, 12  # draws of each chain
 FIELDS = {"q": (torch.float64, (2,)), "diverging": (torch.bool, ())}
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "ftruncate", "lseek", "read")
 
@@ -113,14 +114,14 @@ def interrupt(name: str) -> None:
 def test_a_fault_in_any_call_is_told_and_the_run_resumes(
     tmp_path: Path, happen: Callable[[str], None], raised: type[BaseException], message: str
 ) -> None:
-    whole = uninterrupted(tmp_path / "whole", 3)
+    whole = uninterrupted(tmp_path / "whole", SHORT)
     stood = []
     for at in range(1, 2000):
         folder = tmp_path / str(at) / "run"
         fault, told = Fault(at, happen, names=CALLS), None
         with fault.installed():
             try:
-                sample(folder, 3)
+                sample(folder, SHORT)
             except raised as error:
                 told = error
         if fault.count < at:
@@ -129,11 +130,11 @@ def test_a_fault_in_any_call_is_told_and_the_run_resumes(
             assert message in str(told)
             assert raised is KeyboardInterrupt or str(folder) in str(told)
             stood.append(standing(folder, whole))
-        sample(folder, 3)
+        sample(folder, SHORT)
         assert contents(folder) == whole
-    assert len(stood) > 200
+    assert len(stood) > 150
     assert stood == sorted(stood)
-    assert {0, 9} < set(stood)
+    assert {0, CHAINS * SHORT} < set(stood)
 
 
 def test_what_was_left_in_the_middle_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,19 +249,19 @@ def ended(child: int) -> bool:
 def killed_at_every_call(work: Path) -> None:
     """Kill a run before its first call of the system, its second, ...; print what then stands, and if it is mended."""
     os.fsync = lambda handle: None  # a kill is no power cut: what was written is there, synced or not
-    whole = uninterrupted(work / "whole", 3)
+    whole = uninterrupted(work / "whole", SHORT)
     outcomes = []
     for at in range(1, 2000):
         folder = work / str(at) / "run"
 
         def killed(at: int = at, folder: Path = folder) -> None:
             with Fault(at, lambda name: os.kill(os.getpid(), signal.SIGKILL)).installed():
-                sample(folder, 3)
+                sample(folder, SHORT)
 
         if not ended(forked(killed)):
             break
         stood = standing(folder, whole)
-        sample(folder, 3)
+        sample(folder, SHORT)
         outcomes.append((stood, contents(folder) == whole, [path.name for path in folder.parent.iterdir()]))
     print(json.dumps(outcomes))
 
@@ -269,19 +270,20 @@ def killed_at_every_call(work: Path) -> None:
 def test_killed_at_every_call(tmp_path: Path) -> None:
     outcomes = call_here("killed_at_every_call", tmp_path)
     stood = [stood for stood, _, _ in outcomes]
-    assert len(outcomes) > 200
+    assert len(outcomes) > 150
     assert stood == sorted(stood)
-    assert {0, 9} < set(stood)
+    assert {0, CHAINS * SHORT} < set(stood)
     assert all(mended for _, mended, _ in outcomes)
     assert all(around == ["run"] for _, _, around in outcomes)
 
 
 def killed_at_random(work: Path) -> None:
     """Kill 100 runs by the clock, some of them again and again; print how often, and whether they are mended."""
-    draw, draws = random.Random(4), 12
-    whole = uninterrupted(work / "whole", draws)
+    os.fsync = lambda handle: None  # as above
+    draw = random.Random(4)
+    whole = uninterrupted(work / "whole", LONG)
     began = time.perf_counter()
-    assert not ended(forked(lambda: sample(work / "timed", draws)))
+    assert not ended(forked(lambda: sample(work / "timed", LONG)))
     lasts = time.perf_counter() - began
     outcomes = []
     for run in range(100):
@@ -289,18 +291,18 @@ def killed_at_random(work: Path) -> None:
         while not kills:  # a run that was faster than its killer is none of the 100
             attempt += 1
             folder = work / f"{run}" / f"{attempt}" / "run"
-            kills += killed_after(lasts * draw.random() / attempt, folder, draws)
+            kills += killed_after(lasts * draw.random() / attempt, folder)
         while draw.random() < 0.5:
             standing(folder, whole)
-            kills += killed_after(lasts * draw.random(), folder, draws)
+            kills += killed_after(lasts * draw.random(), folder)
         stood = standing(folder, whole)
-        sample(folder, draws)
+        sample(folder, LONG)
         outcomes.append((kills, stood, contents(folder) == whole))
     print(json.dumps(outcomes))
 
 
-def killed_after(seconds: float, folder: Path, draws: int) -> bool:
-    child = forked(lambda: sample(folder, draws))
+def killed_after(seconds: float, folder: Path) -> bool:
+    child = forked(lambda: sample(folder, LONG))
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)  # not yet waited for, so still there
     return ended(child)
