@@ -83,7 +83,9 @@ def reweighted_moments(target: Target, draws: int) -> Moments:
         half = torch.randn(draws // 2, len(mode))
         noise = torch.cat((half, -half))  # (S, D)
         u = mode + torch.linalg.solve_triangular(torch.linalg.cholesky(hessian).mT, noise.mT, upper=True).mT
-        log_weight = -torch.func.vmap(potential, chunk_size=_AT_ONCE)(u) + (noise**2).sum(-1) / 2
+        # with the gradient, though nobody needs it: Pyro's handlers read .data, which vmap alone refuses
+        _, energy = torch.func.vmap(torch.func.grad_and_value(potential), chunk_size=_AT_ONCE)(u)
+        log_weight = (noise**2).sum(-1) / 2 - energy
         weight = torch.softmax(log_weight, 0).numpy()
         x = target.read(_split(u, density.shapes))  # (S, P)
     mean = weight @ x
@@ -92,11 +94,11 @@ def reweighted_moments(target: Target, draws: int) -> Moments:
 
 def _normal_at_zero(potential: Callable[[Tensor], Tensor], zero: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Log integral of exp(-U) up to a constant, mean and covariance, of a quadratic U."""
-    gradient = torch.func.grad(potential)(zero)
+    gradient, value = torch.func.grad_and_value(potential)(zero)
     factor = torch.linalg.cholesky(_hessian(potential, zero))
     covariance = torch.cholesky_inverse(factor)
     mean = -covariance @ gradient
-    return -potential(zero) - gradient @ mean / 2 - factor.diagonal().log().sum(), mean, covariance
+    return -value - gradient @ mean / 2 - factor.diagonal().log().sum(), mean, covariance
 
 
 def _hessian(potential: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
