@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from ppzoo.diagnostics import ranks
 from ppzoo.diagnostics.arviz import build_datatree
 from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.errors import OptionError
@@ -199,6 +200,16 @@ def test_the_worst_of_many_outliers_are_named_first():
     evidence = evidence_of(diagnose_chains(tree_of({"mu": chains})), "some chains stay away from the others")
     assert evidence.startswith("8 of 1024: chain 107 (mu 3.3 sd too high), chain 106 (mu 3.0 sd")
     assert evidence.endswith("and 3 more")
+
+
+def test_the_parameter_of_an_outlier_is_named_in_every_block(monkeypatch):
+    chains = autoregressive(0, (6, 8, 100))
+    chains[4, 3] += 3
+    whole = diagnose_chains(tree_of({f"x{k}": values for k, values in enumerate(chains)}))
+    monkeypatch.setattr(ranks, "_BLOCK", 1600)  # two parameters
+    blocked = diagnose_chains(tree_of({f"x{k}": values for k, values in enumerate(chains)}))
+    assert str(blocked) == str(whole)
+    assert "chain 3 (x4" in evidence_of(blocked, "a chain stays away from the others")
 
 
 def test_a_stuck_chain_is_said_once():

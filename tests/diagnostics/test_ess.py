@@ -151,6 +151,12 @@ def test_chains_too_short_for_autocorrelations(rho, draws):
     assert np.isnan(ess_bulk(x[:1]))
 
 
+def test_short_antithetic_chains_are_worth_no_more_than_their_draws():
+    """Their means scatter less than those of independent draws, by a variance that is only estimated."""
+    x = autoregressive(-0.5, (3, 50, 8))
+    np.testing.assert_array_equal(ess_mean(x), 400)
+
+
 def test_chains_that_never_meet_are_worth_one_draw_each():
     apart = np.arange(4.0)[:, None] * 100 + autoregressive(0, (4, 500))
     assert 4 <= ess_bulk(apart) < 8
