@@ -1,0 +1,22 @@
+"""A flat graph of torch operations as machine code for many chains.
+
+A Pyro program's log density and gradient for one chain, traced, is a graph of fifty to a few thousand operations on
+tensors of a few elements. Called one by one they cost microseconds each, whatever the size. Here the graph becomes one
+C program, compiled by the system's compiler in a fraction of a second and called without the interpreter's lock. Chains
+are the lanes of the machine's vectors, as in Pharr and Mark, ispc: A SPMD compiler for high-performance CPU programming
+(2012, https://doi.org/10.1109/InPar.2012.6339601): every element of a per-chain tensor is a vector with one entry per
+chain, so that no operation, however small, leaves the vector units idle, and no shape has to divide by anything.
+
+``lowering`` walks the graph; ``pointwise``, ``reductions``, ``shaping``, ``indexing`` and ``linear`` say what each
+operation is in terms of ``values``; ``schedule`` fuses loops and places buffers; ``emit`` and ``program`` write the C
+text on top of the headers ``lanes.h``, ``functions.h`` and ``linear.h``; ``build`` compiles it; ``call`` runs it.
+
+Shapes: ``C`` chains, ``W`` lanes. Where something has no native code, ``Unsupported`` is raised, and the caller takes
+another road.
+"""
+
+from ppzoo.inference.native.build import available
+from ppzoo.inference.native.call import NativeMap, compile_map
+from ppzoo.inference.native.values import Unsupported
+
+__all__ = ["NativeMap", "Unsupported", "available", "compile_map"]

@@ -1,0 +1,117 @@
+"""The system's C compiler: source text in, loaded library out.
+
+The source is compiled in a fresh private folder that is deleted as soon as the library is loaded: no code is ever
+loaded from a folder that was there before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections import OrderedDict
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from threading import Lock
+
+from ppzoo.inference.native.values import Unsupported
+
+__all__ = ["available", "lanes", "load"]
+
+# Exact where C is: NaN, infinities and signed zeros stay (no -ffast-math). Only errno and traps go, which nobody reads,
+# and a * b + c may be one operation.
+_FLAGS = [
+    "-std=gnu11",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-fno-strict-aliasing",
+    "-ftree-vectorize",
+    "-fvect-cost-model=dynamic",
+    "--param=avoid-fma-max-bits=0",  # else sums contract at some numbers of lanes and not at others
+    "-w",
+]
+_PATIENCE = 300.0  # seconds for one compilation
+_KEPT = 64
+_libraries: OrderedDict[tuple[str, ...], ctypes.CDLL] = OrderedDict()
+_lock = Lock()
+
+
+def available() -> str | None:
+    """The path of a C compiler: ``$CC``, ``cc``, ``gcc`` or ``clang``; None if there is none."""
+    candidates = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
+    return next((path for name in candidates if name and (path := shutil.which(name))), None)
+
+
+def _target() -> list[str]:
+    return ["-mcpu=native"] if platform.machine() in {"arm64", "aarch64"} else ["-march=native"]
+
+
+def _run(arguments: list[str], source: str = "") -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # a list, no shell
+            arguments, input=source, capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unsupported(f"the C compiler failed: {error}") from error
+    if done.returncode != 0:
+        raise Unsupported("the C compiler failed: " + "\n".join(done.stderr.strip().splitlines()[-5:]))
+    return done.stdout
+
+
+def _compiler() -> str:
+    compiler = available()
+    if compiler is None:
+        raise Unsupported("there is no C compiler: set CC or install cc, gcc or clang")
+    return compiler
+
+
+@cache
+def _vector_bytes(compiler: str) -> int:
+    macros = _run([compiler, *_target(), "-dM", "-E", "-x", "c", "-"])
+    return 64 if "__AVX512DQ__" in macros else 32 if "__AVX2__" in macros else 16
+
+
+def lanes() -> int:
+    """How many doubles the machine's vectors hold."""
+    return _vector_bytes(_compiler()) // 8
+
+
+def header(name: str) -> str:
+    """The text of one of this package's C headers."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def load(source: str) -> ctypes.CDLL:
+    """Compile and load; the same source once per process.
+
+    Raises:
+        Unsupported: If there is no compiler, or it fails.
+    """
+    compiler = _compiler()
+    command = [compiler, *_FLAGS, *_target()]
+    key = (source, *command)
+    with _lock:
+        if key not in _libraries:
+            _libraries[key] = _compile(command, source)
+            while len(_libraries) > _KEPT:
+                _libraries.popitem(last=False)
+        _libraries.move_to_end(key)
+        return _libraries[key]
+
+
+def _compile(command: list[str], source: str) -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
+        library = str(Path(folder) / "native.so")
+        _run([*command, "-x", "c", "-", "-o", library, "-lm"], source)
+        try:
+            return ctypes.CDLL(library)
+        except OSError as error:
+            raise Unsupported(f"the compiled library cannot be loaded: {error}") from error

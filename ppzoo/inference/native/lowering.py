@@ -1,0 +1,126 @@
+"""A flat graph of torch operations, walked once: constants are folded by torch, the rest becomes statements."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._C import DispatchKey
+from torch._decomp import decomposition_table
+from torch._ops import OpOverload
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_any, tree_leaves, tree_map
+
+from ppzoo.inference.native import indexing, linear, pointwise, reductions, shaping
+from ppzoo.inference.native.builder import Builder
+from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable
+
+__all__ = ["OPERATIONS", "functional", "lower"]
+
+OPERATIONS: dict[str, Handler] = (
+    pointwise.OPERATIONS | reductions.OPERATIONS | shaping.OPERATIONS | indexing.OPERATIONS | linear.OPERATIONS
+)
+
+
+def functional(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
+    """The same graph without operations that write into their arguments."""
+    targets = (node.target for node in graph.graph.nodes)
+    if any(isinstance(target, OpOverload) and target._schema.is_mutable for target in targets):  # noqa: SLF001  # torch's only name for it
+        return make_fx(torch.func.functionalize(graph))(*examples)
+    return graph
+
+
+def lower(graph: fx.GraphModule, inputs: Sequence[Value], builder: Builder) -> list[Value]:
+    """The outputs of a flat graph.
+
+    Args:
+        graph: Placeholders and calls of aten operations.
+        inputs: What the placeholders stand for.
+        builder: Takes the statements.
+
+    Raises:
+        Unsupported: If an operation or a type has no native code.
+    """
+    values: dict[fx.Node, Any] = {}
+    given = iter(inputs)
+
+    def of(argument: Any) -> Any:
+        return fx.node.map_arg(argument, values.__getitem__)
+
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = next(given)
+        elif node.op == "get_attr":
+            constant = operator.attrgetter(str(node.target))(graph)
+            values[node] = constant.detach() if isinstance(constant, Tensor) else constant
+        elif node.op == "output":
+            result = of(node.args[0])
+            return list(result) if isinstance(result, (tuple, list)) else [result]
+        elif node.users:
+            values[node] = _call(builder, node.target, of(node.args), of(node.kwargs))
+    raise Unsupported("a graph without outputs")
+
+
+def _is_variable(value: Any) -> bool:
+    return isinstance(value, Variable)
+
+
+def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """One operation: folded, looked up, viewed, or taken apart."""
+    if target is operator.getitem:
+        return args[0][args[1]]
+    if not isinstance(target, OpOverload):
+        raise Unsupported(f"a call of {target}")
+    if torch.Tag.nondeterministic_seeded in target.tags:
+        raise Unsupported(f"random numbers inside the graph ({target})")
+    if not tree_any(_is_variable, (args, kwargs)):
+        with torch.no_grad():
+            return target(*args, **kwargs)
+    name, _, overload = target.name().split("::")[1].partition(".")
+    handler = OPERATIONS.get(f"{name}.{overload or 'default'}") or OPERATIONS.get(name)
+    if handler is not None:
+        return handler(builder, *args, **kwargs)
+    if target.is_view:
+        base: Variable = args[0]
+        return tree_map(base.seen, target(base.view, *args[1:], **kwargs))
+    return _taken_apart(builder, target, args, kwargs)
+
+
+@dataclass(frozen=True)
+class _Hole:
+    """The place of a tensor in an operation's arguments."""
+
+    index: int
+
+
+def _taken_apart(builder: Builder, target: OpOverload[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """The operation by torch's own decomposition into smaller ones."""
+    decomposition = decomposition_table.get(target)
+    if decomposition is None and target.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd):
+        decomposition = target.decompose
+    if decomposition is None:
+        raise Unsupported(f"operation {target}")
+    leaves: list[Value] = []
+    several: list[bool] = []
+
+    def hole(value: Any) -> Any:
+        if not isinstance(value, (Variable, Tensor)):
+            return value
+        leaves.append(value)
+        return _Hole(len(leaves) - 1)
+
+    holed = tree_map(hole, (list(args), dict(kwargs)))
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        filled, named = tree_map(lambda x: tensors[x.index] if isinstance(x, _Hole) else x, holed)
+        result = decomposition(*filled, **named)
+        several.append(not isinstance(result, Tensor))
+        return tree_leaves(result)
+
+    examples = [torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, Variable) else v for v in leaves]
+    results = lower(make_fx(torch.func.functionalize(run))(*examples), leaves, builder)
+    return tuple(results) if several[0] else results[0]

@@ -1,0 +1,210 @@
+"""Which statements share a loop, and where each buffer lies.
+
+Statements come in an order that respects their dependencies. Each goes into the first loop nest that is late enough for
+what it reads and whose shape it can share, else into a new one at the end. Within a nest, a buffer that is read at the
+very element that was just computed needs no memory; the others share an arena by liveness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TypeAlias
+
+import torch
+
+from ppzoo.inference.native.layout import collapse, cuts_of, join
+from ppzoo.inference.native.values import (
+    Block,
+    Buffer,
+    Load,
+    Map,
+    Operand,
+    Reduce,
+    Slot,
+    Statement,
+    Update,
+    Whole,
+)
+
+__all__ = ["Nest", "Unit", "live", "place", "schedule", "slots_of", "targets_of"]
+
+RESERVED = 1  # the arena's first word: lanes in which a position was out of range
+_CAPACITY = 160  # statements in one nest: beyond it, registers and compilers suffer
+
+
+Looped: TypeAlias = Map | Update | Reduce
+
+
+@dataclass(eq=False)
+class Nest:
+    """Statements in one loop nest over ``size`` elements."""
+
+    size: int
+    cuts: frozenset[int]
+    statements: list[Looped] = field(default_factory=list)
+
+
+Unit: TypeAlias = Nest | Block
+
+
+def statements_of(unit: Unit) -> Sequence[Statement]:
+    """A unit's statements, in order."""
+    return [unit] if isinstance(unit, Block) else unit.statements
+
+
+def targets_of(statement: Statement) -> tuple[Buffer, ...]:
+    """The buffers that a statement writes."""
+    return statement.targets if isinstance(statement, Block) else (statement.target,)
+
+
+def _buffers(operand: Operand) -> Iterator[Buffer]:
+    if isinstance(operand, Load):
+        yield operand.buffer
+    elif isinstance(operand, Whole) and isinstance(operand.source, Buffer):
+        yield operand.source
+
+
+def reads_of(statement: Statement) -> Iterator[Buffer]:
+    """The buffers that a statement reads."""
+    return (buffer for operand in statement.operands for buffer in _buffers(operand))
+
+
+def slots_of(units: Iterable[Unit]) -> dict[Slot, int]:
+    """The slots that the units read, numbered."""
+    operands = (operand for unit in units for statement in statements_of(unit) for operand in statement.operands)
+    sources = (op.source if isinstance(op, Whole) else getattr(op, "slot", None) for op in operands)
+    slots = dict.fromkeys(source for source in sources if isinstance(source, Slot))
+    return {slot: k for k, slot in enumerate(slots)}
+
+
+def live(statements: Sequence[Statement], results: Iterable[Buffer]) -> list[Statement]:
+    """The statements on which the results depend, in order."""
+    wanted = set(results)
+    kept: list[Statement] = []
+    for statement in reversed(statements):
+        if not wanted.isdisjoint(targets_of(statement)):
+            kept.append(statement)
+            wanted.update(reads_of(statement))
+    return kept[::-1]
+
+
+def is_same_element(operand: Load, statement: Looped) -> bool:
+    """Whether the operand is, at the n-th element of the statement's loop, the n-th of its buffer."""
+    _, (strides,) = collapse(statement.shape, [operand.strides])
+    return operand.offset == 0 and operand.buffer.size == prod(statement.shape) and strides in {(), (1,)}
+
+
+class _Scheduler:
+    def __init__(self) -> None:
+        self.units: list[Unit] = []
+        self.written: dict[Buffer, int] = {}  # the last unit that writes it
+        self.filled: dict[Buffer, int] = {}  # the same, without parts that stand alone
+        self.in_parts: set[Buffer] = set()  # not written element by element, in the order of one loop
+
+    def add(self, statement: Statement) -> None:
+        if isinstance(statement, Block):
+            where = len(self.units)
+            self.units.append(statement)
+        else:
+            where = self._nest_for(statement)
+        alone = isinstance(statement, Map) and statement.alone
+        for buffer in targets_of(statement):
+            self.written[buffer] = max(where, self.written.get(buffer, 0))
+            if not alone:
+                self.filled[buffer] = self.written[buffer]
+            if not isinstance(statement, Map) or statement.part is not None:
+                self.in_parts.add(buffer)
+
+    def _nest_for(self, statement: Looped) -> int:
+        size, cuts = prod(statement.shape), cuts_of(statement.shape)
+        for index in range(self._earliest(statement), len(self.units)):
+            nest = self.units[index]
+            if isinstance(nest, Nest) and nest.size == size and len(nest.statements) < _CAPACITY:
+                joined = join(size, nest.cuts, cuts)
+                if joined is not None:
+                    nest.cuts = joined
+                    nest.statements.append(statement)
+                    return index
+        self.units.append(Nest(size, cuts, [statement]))
+        return len(self.units) - 1
+
+    def _earliest(self, statement: Looped) -> int:
+        """The first unit late enough for what a statement reads and for what was written there before."""
+        alone = isinstance(statement, Map) and statement.alone
+        earliest = (self.filled if alone else self.written).get(statement.target, -1) + 1
+        for operand in statement.operands:
+            current = isinstance(operand, Load) and self._is_current(operand, statement)
+            for buffer in _buffers(operand):
+                earliest = max(earliest, self.written.get(buffer, -1) + (not current))
+        return earliest
+
+    def _is_current(self, operand: Load, statement: Looped) -> bool:
+        return operand.buffer not in self.in_parts and is_same_element(operand, statement)
+
+
+def schedule(statements: Sequence[Statement]) -> list[Unit]:
+    """Loop nests and blocks in an order that respects every dependency."""
+    scheduler = _Scheduler()
+    for statement in statements:
+        scheduler.add(statement)
+    return scheduler.units
+
+
+def words(buffer: Buffer) -> int:
+    """Size in the arena, in units of one double per lane."""
+    return (buffer.size + 1) // 2 if buffer.dtype is torch.float32 else buffer.size
+
+
+@dataclass
+class Placement:
+    """Where buffers lie.
+
+    Attributes:
+        offsets: Position of each buffer in the arena, in units of one double per lane.
+        inner: Buffers that live only within the body of one nest.
+        size: Size of the arena.
+    """
+
+    offsets: dict[Buffer, int]
+    inner: set[Buffer]
+    size: int
+
+
+def place(units: Sequence[Unit], before: Collection[Buffer], after: Collection[Buffer]) -> Placement:
+    """Place the buffers of a schedule; ``before`` are there from the start, ``after`` stay to the end."""
+    first: dict[Buffer, int] = dict.fromkeys(before, -1)
+    last: dict[Buffer, int] = dict.fromkeys(before, -1)
+    outer: set[Buffer] = set(before) | set(after)
+    for index, unit in enumerate(units):
+        for statement in statements_of(unit):
+            for buffer in targets_of(statement):
+                first.setdefault(buffer, index)
+                last[buffer] = index
+                if not isinstance(statement, Map) or statement.part is not None:
+                    outer.add(buffer)
+            for buffer in reads_of(statement):
+                if first[buffer] != index:
+                    outer.add(buffer)
+                last[buffer] = index
+    last.update(dict.fromkeys(after, len(units)))
+    return _pack(first, last, outer)
+
+
+def _pack(first: dict[Buffer, int], last: dict[Buffer, int], outer: set[Buffer]) -> Placement:
+    """First fit over the arena's gaps, in order of birth."""
+    offsets: dict[Buffer, int] = {}
+    alive: list[tuple[int, int, int]] = []  # offset, end, last use
+    size = RESERVED
+    for buffer in sorted((b for b in first if b in outer), key=lambda b: first[b]):
+        alive = sorted(entry for entry in alive if entry[2] >= first[buffer])
+        offset = RESERVED
+        for begin, end, _ in alive:
+            if begin - offset >= words(buffer):
+                break
+            offset = max(offset, end)
+        offsets[buffer] = offset
+        alive.append((offset, offset + words(buffer), last[buffer]))
+        size = max(size, offset + words(buffer))
+    return Placement(offsets, set(first) - outer, size)

@@ -1,0 +1,244 @@
+"""What a graph is turned into: buffers in lane layout, and statements that fill them.
+
+A *buffer* holds one per-chain tensor for a whole group of chains: element ``i`` of lane ``l`` lies at ``[i][l]``. A
+*variable* is a strided view of a buffer; strides and offset are kept by a tensor on torch's meta device, so that every
+view operation is torch's own. A *slot* is memory that all lanes share: data, or a shared input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Block",
+    "Buffer",
+    "Entry",
+    "Handler",
+    "Literal",
+    "Load",
+    "Map",
+    "Operand",
+    "Reduce",
+    "Slot",
+    "Splat",
+    "Statement",
+    "Unsupported",
+    "Update",
+    "Value",
+    "Variable",
+    "Whole",
+    "broadcast",
+    "dtype_of",
+    "entering",
+    "is_plain",
+    "letter",
+    "shape_of",
+    "variable",
+]
+
+_LETTERS = {torch.float64: "d", torch.float32: "f", torch.int64: "i", torch.bool: "i"}
+
+
+class Unsupported(Exception):  # noqa: N818  # a road that is closed, not an error: the caller takes another
+    """An operation, a type or a machine for which there is no native code; the message names it."""
+
+
+def letter(dtype: torch.dtype) -> str:
+    """The C type of a lane: ``d`` double, ``f`` float, ``i`` 64-bit integer; a truth is an integer 0 or -1."""
+    if dtype not in _LETTERS:
+        raise Unsupported(f"type {dtype}")
+    return _LETTERS[dtype]
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """``size`` elements per lane of one type."""
+
+    size: int
+    dtype: torch.dtype
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """Memory shared by the lanes: ``tensor`` if it is a constant of the graph, else given at every call."""
+
+    dtype: torch.dtype
+    tensor: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A strided view of a buffer.
+
+    Attributes:
+        buffer: Where the elements are.
+        view: Shape, strides and offset, in elements of the buffer: a tensor on the meta device.
+        shared: The slot of a shared input, whose elements are there instead.
+    """
+
+    buffer: Buffer
+    view: Tensor
+    shared: Slot | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of one chain's tensor."""
+        return self.view.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the elements."""
+        return self.buffer.dtype
+
+    def seen(self, view: Tensor) -> Variable:
+        """The same elements through another view."""
+        return Variable(self.buffer, view, self.shared)
+
+
+Value: TypeAlias = Variable | Tensor | float | int | bool
+"""A tensor of the graph: per chain (a variable), or the same for all chains and known now."""
+
+Handler: TypeAlias = Callable[..., Any]
+"""``handler(builder, *args, **kwargs)``: an aten operation on values."""
+
+H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One element of a buffer, by strides over the statement's shape."""
+
+    buffer: Buffer
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Splat:
+    """One element of a slot, the same in every lane."""
+
+    slot: Slot
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One element of a slot as a C scalar: a position in a buffer."""
+
+    slot: Slot
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A number, as C text."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A buffer, or memory that all lanes share, as a C pointer to its first element."""
+
+    source: Buffer | Slot
+
+
+Operand: TypeAlias = Load | Splat | Entry | Literal | Whole
+
+
+@dataclass(eq=False, slots=True)
+class Map:
+    """``target[i] = template(operands[i])`` for every ``i`` of ``shape``, in order.
+
+    Attributes:
+        part: Where in the target, by strides and offset, if not element by element.
+        alone: No other statement writes this part, except one before all parts that fills the whole target.
+    """
+
+    target: Buffer
+    template: str
+    operands: tuple[Operand, ...]
+    shape: tuple[int, ...]
+    part: tuple[tuple[int, ...], int] | None = None
+    alone: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Update:
+    """``template(target, operands[i])`` for every ``i`` of ``shape``, in order: a C statement on a filled target."""
+
+    target: Buffer
+    template: str
+    operands: tuple[Operand, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Reduce:
+    """``target[j(i)] = combine(target[j(i)], operand[i])`` from ``start``, with ``j`` by strides, zero if reduced."""
+
+    target: Buffer
+    combine: str
+    start: str
+    operands: tuple[Operand, ...]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """A call of a C function on whole buffers: ``text`` formatted with the operands, then the targets."""
+
+    targets: tuple[Buffer, ...]
+    text: str
+    operands: tuple[Operand, ...]
+
+
+Statement: TypeAlias = Map | Update | Reduce | Block
+
+
+def variable(buffer: Buffer, shape: Sequence[int]) -> Variable:
+    """A buffer, in order, in a shape."""
+    return Variable(buffer, torch.empty(tuple(shape), dtype=buffer.dtype, device="meta"))
+
+
+def is_plain(value: Variable) -> bool:
+    """Whether the variable is the whole of its buffer, in order."""
+    return value.view.is_contiguous() and value.view.storage_offset() == 0 and value.view.numel() == value.buffer.size
+
+
+def shape_of(value: Value) -> torch.Size:
+    """Shape of a value; that of a number is ``()``."""
+    return value.shape if isinstance(value, (Variable, Tensor)) else torch.Size()
+
+
+def dtype_of(value: Value) -> torch.dtype:
+    """Type of a value's elements."""
+    return value.dtype if isinstance(value, (Variable, Tensor)) else torch.tensor(value).dtype
+
+
+def broadcast(value: Value, shape: Sequence[int]) -> Value:
+    """The value expanded to a shape."""
+    if isinstance(value, Variable):
+        return value.seen(value.view.expand(tuple(shape)))
+    return (value if isinstance(value, Tensor) else torch.tensor(value)).expand(tuple(shape))
+
+
+def entering(table: dict[str, Handler]) -> Callable[..., Callable[[H], H]]:
+    """A decorator that enters a handler in a table under the names of its operations."""
+
+    def operation(*names: str) -> Callable[[H], H]:
+        def enter(handler: H) -> H:
+            table.update(dict.fromkeys(names, handler))
+            return handler
+
+        return enter
+
+    return operation
