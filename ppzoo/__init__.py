@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from ppzoo.inference.adversarial import Adversarial
     from ppzoo.inference.em import EM
     from ppzoo.inference.exact import Exact
-    from ppzoo.inference.mcmc.pyro_nuts import NUTS, PyroNUTS
+    from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
+    from ppzoo.inference.mcmc.samplers import NUTS
     from ppzoo.inference.svi import SVI
     from ppzoo.result import Fit
     from ppzoo.saving import load
@@ -59,7 +60,7 @@ _HOMES = {
     "Fit": "ppzoo.result",
     "FitError": "ppzoo.errors",
     "ModelError": "ppzoo.errors",
-    "NUTS": "ppzoo.inference.mcmc.pyro_nuts",
+    "NUTS": "ppzoo.inference.mcmc.samplers",
     "NotFittedError": "ppzoo.errors",
     "OptionError": "ppzoo.errors",
     "PPZooError": "ppzoo.errors",

@@ -52,9 +52,15 @@ class Progress:
 
     def step(self, figures: str = "") -> None:
         """One more step is done; ``figures`` says how it goes."""
-        self._done += 1
+        self.reach(self._done + 1, figures)
+
+    def reach(self, done: int, figures: str = "") -> None:
+        """``done`` steps are done, never fewer than before."""
+        if done <= self._done:
+            return
+        self._done = done
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, figures=figures)
+            self._bar.update(self._task, completed=done, figures=figures)
         elif self._lines:
             self._line(figures)
 

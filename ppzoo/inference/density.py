@@ -1,8 +1,9 @@
 r"""A Pyro program and its data as a log density over unconstrained values, and a finite place to start.
 
-With :math:`x_s = t_s(u_s)` for each continuous latent site :math:`s`, the potential energy is
+With :math:`x_s = t_s(u_s)` for each continuous latent site :math:`s`, where :math:`t_s` maps the reals onto the
+support that the site has at this point (it may depend on earlier sites), the log density is
 
-.. math:: U(u) = -\log p(\mathrm{data}, t(u)) - \sum_s \log |\det J_{t_s}(u_s)|
+.. math:: \log \pi(u) = \log p(\mathrm{data}, t(u)) + \sum_s \log |\det J_{t_s}(u_s)|
 
 Finite discrete sites are summed out by parallel enumeration, as Pyro does.
 """
@@ -16,43 +17,130 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import Unit
-from pyro.infer.mcmc.util import initialize_model
-from pyro.ops.integrator import potential_grad
+from pyro.infer.mcmc.util import TraceEinsumEvaluator
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
+from torch.distributions import biject_to
 
 from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of
 from ppzoo.inference.start import near_zero, uniform
 
-__all__ = ["Density", "SiteReport", "density_of", "find_start", "report_sites"]
+__all__ = ["Density", "SiteReport", "density_of", "find_start", "format_sites", "report_sites"]
 
 _TRIES = 100  # as Stan
 
 
 @dataclass(frozen=True)
 class Density:
-    """The potential energy of a program on its data.
+    """The log density of a program on its data, over unconstrained values of its continuous latent sites.
 
     Attributes:
-        potential: ``u -> U(u)``, from a dict of unconstrained values to a scalar, in nats.
-        transforms: For each site the map from constrained to unconstrained values.
-        shapes: Shape of each site's unconstrained value.
         sites: Every statement of the program, in order.
+        shapes: Shape of each continuous latent site's unconstrained value, in the order of the program.
+        plates: Number of dimensions that plates use.
     """
 
-    potential: Callable[[dict[str, Tensor]], Tensor]
-    transforms: dict[str, Any]
-    shapes: dict[str, torch.Size]
     sites: tuple[Site, ...]
+    shapes: dict[str, torch.Size]
+    plates: int
+    _program: Callable[[], poutine.Trace]
+    _log_prob: Callable[[poutine.Trace], Tensor]
+
+    @property
+    def size(self) -> int:
+        """Number of unconstrained coordinates, ``D``."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    @property
+    def enumerates(self) -> bool:
+        """Whether discrete sites are summed out."""
+        return any(site.kind == "discrete" for site in self.sites)
+
+    def named(self, q: Tensor) -> dict[str, Tensor]:
+        """Vectors ``(..., D)`` cut into unconstrained values ``(..., *shape)`` by site, in the order of the program."""
+        parts = q.split([shape.numel() for shape in self.shapes.values()], -1)
+        return {
+            name: part.reshape((*q.shape[:-1], *shape))
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def log_density(self, u: dict[str, Tensor]) -> Tensor:
+        """``log pi(u)``, a scalar in nats, for one value per site."""
+        trace, jacobians = self._run(u)
+        return self._log_prob(trace) + sum((j.sum() for j in jacobians), torch.zeros(()))
+
+    def log_densities(self, q: Tensor) -> Tensor:
+        """``log pi(q)`` of many vectors ``(C, D)`` in one run of the program, which has them left of its plates.
+
+        Only for programs without sums over discrete sites, and right only where the program broadcasts: the caller
+        compares it with :meth:`log_density`.
+        """
+        rows = len(q)
+        batch = {site.name: len(site.shape) - site.event_dim for site in self.sites}
+        u = {
+            name: value.reshape(rows, *[1] * (self.plates - batch[name]), *value.shape[1:])
+            for name, value in self.named(q).items()
+        }
+        trace, jacobians = self._run(u)
+        trace.compute_log_prob()
+        terms = [node["log_prob"] for node in nodes_of(trace).values() if node["type"] == "sample"]
+        shared = [term for term in terms if term.dim() <= self.plates]
+        own = [term for term in [*terms, *jacobians] if term.dim() > self.plates]
+        value: Tensor = sum((term.reshape(rows, -1).sum(1) for term in own), q.new_zeros(rows))
+        return value + sum((term.sum() for term in shared), q.new_zeros(()))
+
+    def potential(self, u: dict[str, Tensor]) -> Tensor:
+        """The potential energy ``-log pi(u)``."""
+        return -self.log_density(u)
 
     def constrain(self, u: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sites' values in their own supports."""
-        return {name: self.transforms[name].inv(value) for name, value in u.items()}
+        nodes = nodes_of(self._run(u)[0])
+        return {name: nodes[name]["value"] for name in self.shapes}
+
+    def _run(self, u: dict[str, Tensor]) -> tuple[poutine.Trace, list[Tensor]]:
+        with _Substitute(u) as substitute:
+            trace = self._program()
+        return trace, substitute.log_jacobians
+
+    def unconstrain(self, trace: poutine.Trace) -> dict[str, Tensor]:
+        """The unconstrained values of a run of the program."""
+        nodes = nodes_of(trace)
+        return {
+            name: biject_to(nodes[name]["fn"].support).inv(nodes[name]["value"]).reshape(shape)
+            for name, shape in self.shapes.items()
+        }
 
     def value_and_gradient(self, u: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """``U(u)`` and its gradient."""
-        gradient, value = potential_grad(self.potential, u)
-        return value, gradient
+        """``log pi(u)`` and its gradient; a coordinate without influence has gradient zero."""
+        leaves = {name: value.detach().requires_grad_(True) for name, value in u.items()}
+        value = self.log_density(leaves)
+        found: Any = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        gradient = {
+            name: torch.zeros_like(leaf) if g is None else g
+            for (name, leaf), g in zip(leaves.items(), found, strict=True)
+        }
+        return value.detach(), gradient
+
+
+class _Substitute(Messenger):
+    """Gives each latent site the image of its unconstrained value, and adds up the Jacobians."""
+
+    def __init__(self, u: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._u = u
+        self.log_jacobians: list[Tensor] = []
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        u = self._u.get(msg["name"])
+        if u is None or msg["is_observed"]:
+            return
+        transform = biject_to(msg["fn"].support)
+        x = transform(u)
+        self.log_jacobians.append(transform.log_abs_det_jacobian(u, x))
+        msg["value"], msg["done"] = x, True
 
 
 @dataclass(frozen=True)
@@ -76,7 +164,8 @@ def density_of(pair: Pair) -> Density:
     Raises:
         ModelError: If there is no continuous latent site, a discrete one cannot be enumerated, or a plate subsamples.
     """
-    sites = tuple(sites_of(pair.trace_model(near_zero)))
+    trace = pair.trace_model(near_zero)
+    sites = tuple(sites_of(trace))
     latent = [site for site in sites if site.kind == "latent"]
     endless = [s.name for s in sites if s.kind == "discrete" and not s.distribution.has_enumerate_support]
     if endless:
@@ -95,25 +184,26 @@ def density_of(pair: Pair) -> Density:
             expected="at least one pyro.sample without obs=",
             remedy="Put priors on the parameters (the Bayesian variant of a zoo model), or fit by SVI or EM.",
         )
-    depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
-    try:
-        _, potential, transforms, _ = initialize_model(
-            pair.model,
-            pair.data.args,
-            pair.data.kwargs,
-            max_plate_nesting=depth,
-            init_strategy=near_zero,
-            initial_params={},
-        )
-    except NotImplementedError as error:
+    plates = [node["fn"] for node in nodes_of(trace).values() if isinstance(node.get("fn"), _Subsample)]
+    if any(plate.subsample_size is not None and plate.subsample_size < plate.size for plate in plates):
         raise ModelError(
             "subsamples a plate, which a sampler of the full posterior cannot follow",
             argument="model",
-            got=str(error),
+            got="a plate with subsample_size",
             remedy="Remove subsample_size and pass batch_size to SVI instead.",
-        ) from error
-    shapes = {site.name: transforms[site.name](site.value).shape for site in latent}
-    return Density(potential, transforms, shapes, sites)
+        )
+    depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
+    discrete = any(site.kind == "discrete" for site in sites)
+    program = poutine.enum(pair.enumerated(), first_available_dim=-1 - depth) if discrete else pair.model
+
+    def trace_program() -> poutine.Trace:
+        return poutine.trace(program).get_trace(*pair.data.args, **pair.data.kwargs)
+
+    shapes = {s.name: biject_to(s.distribution.support).inv(s.value).shape for s in latent}
+    with _Substitute({name: torch.full(shape, 0.1) for name, shape in shapes.items()}):
+        first = trace_program()
+    evaluator = TraceEinsumEvaluator(first, has_enumerable_sites=discrete, max_plate_nesting=depth)
+    return Density(sites, shapes, depth, trace_program, evaluator.log_prob)
 
 
 def find_start(density: Density, pair: Pair) -> dict[str, Tensor]:
@@ -124,7 +214,7 @@ def find_start(density: Density, pair: Pair) -> dict[str, Tensor]:
     """
     for _ in range(_TRIES):
         trace = pair.trace_model(uniform)
-        u = {name: density.transforms[name](trace.nodes[name]["value"]).detach() for name in density.shapes}
+        u = {name: value.detach() for name, value in density.unconstrain(trace).items()}
         value, gradient = density.value_and_gradient(u)
         if bool(torch.isfinite(value)) and all(bool(torch.isfinite(g).all()) for g in gradient.values()):
             return u

@@ -14,7 +14,7 @@ __all__ = ["METHODS", "method_value"]
 
 METHODS = {
     "svi": "ppzoo.inference.svi:SVI",
-    "nuts": "ppzoo.inference.mcmc.pyro_nuts:NUTS",
+    "nuts": "ppzoo.inference.mcmc.samplers:NUTS",
     "pyro-nuts": "ppzoo.inference.mcmc.pyro_nuts:PyroNUTS",
     "exact": "ppzoo.inference.exact:Exact",
     "em": "ppzoo.inference.em:EM",

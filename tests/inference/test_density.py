@@ -39,15 +39,33 @@ def test_potential_has_the_jacobian_of_each_support(world):
     expected = dist.HalfNormal(2.0).log_prob(scale) + u["scale"]
     expected = expected + dist.Beta(2.0, 3.0).log_prob(share) + (share * (1 - share)).log()
     value, gradient = density.value_and_gradient(u)
-    assert float(value) == pytest.approx(-float(expected), rel=1e-12)
+    assert float(value) == pytest.approx(float(expected), rel=1e-12)
+    assert float(density.potential(u)) == -float(value)
     step = 1e-6
     for name in u:
         above, below = ({**u, name: u[name] + s} for s in (step, -step))
-        slope = (density.potential(above) - density.potential(below)) / (2 * step)
+        slope = (density.log_density(above) - density.log_density(below)) / (2 * step)
         assert float(gradient[name]) == pytest.approx(float(slope), rel=1e-6)
     assert {name: float(v) for name, v in density.constrain(u).items()} == pytest.approx(
         {"scale": float(scale), "share": float(share)}
     )
+
+
+def test_a_support_that_depends_on_another_site_moves_with_it(world):
+    """y ~ Uniform(0, x): in unconstrained space the pair (x, y) keeps the triangle, wherever x is."""
+
+    def model():
+        x = pyro.sample("x", dist.HalfNormal(1.0))
+        pyro.sample("y", dist.Uniform(0.0, x))
+
+    density = density_of(pair_of(model))
+    for a, b in ((-2.0, 0.4), (1.5, -0.3)):
+        u = {"x": torch.tensor(a), "y": torch.tensor(b)}
+        x, share = u["x"].exp(), torch.sigmoid(u["y"])
+        values = density.constrain(u)
+        assert float(values["y"]) == pytest.approx(float(share * x), rel=1e-12)
+        expected = dist.HalfNormal(1.0).log_prob(x) - x.log() + u["x"] + (x * share * (1 - share)).log()
+        assert float(density.log_density(u)) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_simplex_density_integrates_to_one(world):

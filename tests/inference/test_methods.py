@@ -7,7 +7,8 @@ from importlib import import_module
 import pytest
 
 from ppzoo.errors import OptionError
-from ppzoo.inference.mcmc.pyro_nuts import NUTS, PyroNUTS
+from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
+from ppzoo.inference.mcmc.samplers import NUTS
 from ppzoo.inference.methods import METHODS, method_value
 
 

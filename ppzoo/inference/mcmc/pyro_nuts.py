@@ -7,7 +7,6 @@ weights after Betancourt, *A Conceptual Introduction to Hamiltonian Monte Carlo*
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,15 +15,15 @@ import torch
 from torch import Tensor
 
 from ppzoo.checks import check_integer, check_real
-from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.inference.density import Density, density_of, find_start
+from ppzoo.inference.mcmc.samplers import held_parameters
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, check_program_like
 from ppzoo.isolation import random_state
 from ppzoo.progress import Progress
 from ppzoo.rng import stream_seed
 
-__all__ = ["NUTS", "PyroNUTS"]
+__all__ = ["PyroNUTS"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class PyroNUTS:
         return Outcome(
             draws=record.stacked_draws(self.chains),
             statistics=record.stacked_statistics(self.chains),
-            findings=tuple(_held(pair)),
+            findings=tuple(held_parameters(pair)),
         )
 
     def _chain(self, chain: int, density: Density, pair: Pair, record: _Record, progress: Progress) -> None:
@@ -85,25 +84,6 @@ class PyroNUTS:
             if t >= self.warmup:
                 record.add(density.constrain(u), kernel.statistics(), self.max_tree_depth)
             progress.step(f"chain {chain + 1}, divergences {record.divergences}, step {kernel.step_size:.3g}")
-
-
-def _held(pair: Pair) -> Iterator[Finding]:
-    """A program with parameters to train is sampled at the values they have, which are random before a fit."""
-    names = [name.partition(".")[2].removesuffix("_unconstrained") for name in pair.state()]
-    if names:
-        yield Finding(
-            "caution",
-            "the model's parameters were not sampled",
-            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''} stay at the values they came with",
-            "Put priors on them, or fit them first (SVI, exact) and sample with that fit's model.",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NUTS(PyroNUTS):
-    """The sampler that ``method="nuts"`` names; see :class:`PyroNUTS` for its options."""
-
-    name: ClassVar[str] = "nuts"
 
 
 @dataclass

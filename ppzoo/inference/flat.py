@@ -1,0 +1,182 @@
+r"""The log density as every sampler wants it: of one flat vector per chain, with its gradient, for all chains at once.
+
+Three roads lead there, chosen automatically and named in the result; all give the same numbers.
+
+1. *graph*: one chain of the program is traced into a flat graph, enumeration and Pyro's Python gone, and the graph is
+   mapped over the chains. Nearly every program goes this way.
+2. *chains as a batch dimension*: the program itself runs once for all chains, which are one more dimension to the left
+   of its plates. For programs with operations whose shapes depend on values.
+3. *one chain at a time*: the program runs once per chain. For everything else.
+
+Shapes: ``C`` chains, ``D`` unconstrained coordinates, in the order of the program's sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from ppzoo.inference.density import Density
+from ppzoo.inference.draws import map_draws
+from ppzoo.inference.graph.tracing import NotTraceable, trace
+
+__all__ = ["FlatDensity", "flatten"]
+
+_CHECKS = 3  # points at which another road must agree with the program itself
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+Function = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class FlatDensity:
+    """A program's log density over flat vectors.
+
+    Attributes:
+        density: Of named values.
+        like: A vector ``(D,)`` of the right length, type and device.
+        function: ``q (D,) -> (log density, gradient (D,))``; it can be traced, and mapped over chains.
+        road: ``"graph"``, ``"chains as a batch dimension"`` or ``"one chain at a time"``.
+        reason: Why not the road before it; empty for the first.
+    """
+
+    density: Density
+    like: Tensor
+    function: Function
+    road: str
+    reason: str
+
+    def constrain(self, q: Tensor) -> dict[str, Tensor]:
+        """Each site's value in its own support, ``(S, ...)``, for vectors ``(S, D)``."""
+        with torch.no_grad():
+            return map_draws(self.density.constrain, self.density.named(q), len(q)).values
+
+
+def flatten(density: Density, like: Tensor) -> FlatDensity:
+    """Find the road for a program.
+
+    Args:
+        density: Of named values.
+        like: A scalar of the floating type and device of the vectors.
+    """
+    size = density.size
+    like = like.new_zeros(size)
+    program = _one_chain(density)
+    points = torch.linspace(-1.0, 1.0, _CHECKS * size, dtype=like.dtype, device=like.device).reshape(size, _CHECKS).T
+    reasons = []
+    for road, build in (("graph", _graph), ("chains as a batch dimension", _batched)):
+        try:
+            function = build(density, like)
+            _check(function, program, points)
+        except NotTraceable as error:
+            reasons.append(f"{road}: {error}")
+        else:
+            return FlatDensity(density, like, function, road, "; ".join(reasons))
+    function = _Opaque(lambda q: _stacked([program(row) for row in q]))
+    return FlatDensity(density, like, function, "one chain at a time", "; ".join(reasons))
+
+
+def _one_chain(density: Density) -> Function:
+    """The program itself, with its gradient."""
+
+    def function(q: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = density.value_and_gradient(density.named(q))
+        return value, torch.cat([gradient[name].reshape(-1) for name in density.shapes])
+
+    return function
+
+
+def _graph(density: Density, like: Tensor) -> Function:
+    return trace(_one_chain(density), [like + 0.1])
+
+
+def _batched(density: Density, _: Tensor) -> Function:
+    if density.enumerates:
+        raise NotTraceable("discrete sites are summed out, which needs the dimensions to the left of the plates")
+
+    def rows(q: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = q.detach().requires_grad_(True)
+            value = density.log_densities(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
+
+    return _Opaque(rows)
+
+
+def _check(function: Function, program: Function, points: Tensor) -> None:
+    """The function's values and gradients, mapped over the points, are the program's."""
+    try:
+        found = torch.func.vmap(function)(points)
+    except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
+        raise NotTraceable(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    for mine, theirs in zip(found, _stacked([program(point) for point in points]), strict=True):
+        tolerance = _TOLERANCE.get(theirs.dtype, _TOLERANCE[torch.float32])
+        if mine.shape != theirs.shape or not torch.allclose(mine, theirs, tolerance, tolerance, equal_nan=True):
+            raise NotTraceable("it gives other numbers than the program: its structure depends on values")
+
+
+def _stacked(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([value for value, _ in rows]), torch.stack([gradient for _, gradient in rows])
+
+
+# A program that cannot be traced takes part in a traced step as one opaque operation, which looks it up by number.
+_ROWS: WeakValueDictionary[int, _Rows] = WeakValueDictionary()
+_NUMBERS = count()
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """``q (C, D) -> (log densities (C,), gradients (C, D))``."""
+
+    function: Function
+
+
+# Inside of an operation and inside of a trace nothing can be differentiated until it is allowed, here.
+_C: Any = torch._C  # noqa: SLF001  # torch has no public way
+
+
+def _run_program(q: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    key = _C.DispatchKey.AutogradFunctionality
+    excluded = _C._dispatch_tls_is_dispatch_key_excluded(key)  # noqa: SLF001  # as above
+    _C._dispatch_tls_set_dispatch_key_excluded(key, False)  # noqa: SLF001  # as above
+    try:
+        return _ROWS[number].function(q)
+    finally:
+        _C._dispatch_tls_set_dispatch_key_excluded(key, excluded)  # noqa: SLF001  # as above
+
+
+_LIBRARY = torch.library.Library("ppzoo", "DEF")
+_LIBRARY.define("log_density(Tensor q, int number) -> (Tensor, Tensor)")
+_LIBRARY.impl("log_density", _run_program, "CompositeExplicitAutograd")
+_log_density: Any = torch.ops.ppzoo.log_density.default
+
+
+def _mapped(
+    _: Any, dims: tuple[int | None, ...], q: Tensor, number: int
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    """Vectors ``(C, 1, D)`` of a mapped program are ``(C, D)`` to the program."""
+    rows = q.movedim(dims[0] or 0, 0)
+    value, gradient = _log_density(rows.reshape(-1, rows.shape[-1]), number)
+    return (value.reshape(rows.shape[:2]), gradient.reshape(rows.shape)), (0, 0)
+
+
+torch.library.register_vmap("ppzoo::log_density", _mapped, lib=_LIBRARY)
+
+
+class _Opaque:
+    """One vector at a time on the outside, all at once on the inside."""
+
+    def __init__(self, rows: Function) -> None:
+        self._rows, self._number = _Rows(rows), next(_NUMBERS)
+        _ROWS[self._number] = self._rows
+
+    def __call__(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = _log_density(q[None], self._number)
+        return value[0], gradient[0]

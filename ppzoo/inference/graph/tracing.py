@@ -1,0 +1,76 @@
+"""A function of tensors as a flat graph: plain operations, no Python, nothing written in place.
+
+``make_fx`` runs the function once on an example and records what torch computes, gradients included. What it cannot
+record it refuses: a number read back into Python (``.item()``, ``if x > 0``), a shape that depends on values. What it
+would record wrongly is refused here: randomness, which a replay would not repeat.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import get_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ppzoo.inference.graph.simplify import simplify
+
+__all__ = ["NotTraceable", "map_chains", "trace"]
+
+
+class NotTraceable(Exception):  # noqa: N818  # a turn of the road, not a user's error
+    """The function cannot become a flat graph; the message says why."""
+
+
+def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:
+    """The function as a simplified graph for the shapes and types of the examples.
+
+    Args:
+        function: From tensors to a tuple of tensors.
+        examples: One tensor per argument.
+
+    Raises:
+        NotTraceable: If the function reads values back, has shapes that depend on them, or draws at random.
+    """
+    examples = [example.clone() for example in examples]  # one tensor given twice would be taken for one argument
+    graph = _recorded(function, examples)
+    if any(_writes(node.target) for node in graph.graph.nodes):
+        graph = _recorded(torch.func.functionalize(graph, remove="mutations"), examples)
+    return simplify(graph, examples)
+
+
+def map_chains(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
+    """The graph of one chain as a graph of all chains, each input with the chains first.
+
+    Raises:
+        NotTraceable: If some operation cannot be mapped.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")  # slower, and the same numbers
+        return simplify(_recorded(torch.func.vmap(graph), examples), examples)
+
+
+def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:
+    try:
+        plain = lambda *tensors: function(*tensors)  # noqa: E731, PLW0108  # make_fx counts the self of a bound method
+        graph = make_fx(plain, decomposition_table=_in_parts())(*examples)
+    except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
+        raise NotTraceable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    for node in graph.graph.nodes:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise NotTraceable(f"it draws at random inside ({node.target})")
+    return graph
+
+
+def _in_parts() -> dict[Any, Callable[..., Any]]:
+    """Operations that are recorded in parts, because vmap maps the whole one badly."""
+    aten = torch.ops.aten
+    return get_decompositions([aten.log_sigmoid_forward, aten.log_sigmoid_backward])
+
+
+def _writes(target: Any) -> bool:
+    schema = getattr(target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)

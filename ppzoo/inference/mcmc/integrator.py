@@ -1,0 +1,41 @@
+r"""One step of Hamiltonian dynamics, reversible and volume preserving.
+
+.. math:: H(q, p) = -\log \pi(q) + \tfrac12 p^\top M^{-1} p
+
+Leapfrog, the composition of two half steps of the momentum around a full step of the position (Verlet, 1967; for
+sampling: Neal, *MCMC using Hamiltonian dynamics*, 2011, https://arxiv.org/abs/1206.1901). Written for one chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["LogDensity", "Point", "kinetic_energy", "leapfrog"]
+
+LogDensity = Callable[[Tensor], tuple[Tensor, Tensor]]  # q (D,) -> log pi(q), its gradient (D,)
+
+
+class Point(NamedTuple):
+    """A place in phase space: position ``q``, momentum ``p``, log density ``lp`` and its gradient ``g`` at ``q``."""
+
+    q: Tensor
+    p: Tensor
+    lp: Tensor
+    g: Tensor
+
+
+def leapfrog(density: LogDensity, z: Point, step: Tensor, inverse_mass: Tensor) -> Point:
+    """One step of size ``step`` (negative: backwards in time) under a diagonal metric ``inverse_mass (D,)``."""
+    p = z.p + 0.5 * step * z.g
+    q = z.q + step * (inverse_mass * p)
+    lp, g = density(q)
+    return Point(q, p + 0.5 * step * g, lp, g)
+
+
+def kinetic_energy(p: Tensor, inverse_mass: Tensor) -> Tensor:
+    """``p M^-1 p / 2``."""
+    return 0.5 * torch.sum(p * (inverse_mass * p))

@@ -1,0 +1,129 @@
+"""A kernel's step, written for one chain, turned into something that advances all chains many steps.
+
+The step is traced together with the log density into one flat graph, so that sampling costs no Python of Pyro's. Noise
+comes from each chain's own counter: a step's noise is the same however the steps are cut into calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppzoo.inference.graph.tracing import map_chains, trace
+from ppzoo.inference.mcmc.integrator import LogDensity
+from ppzoo.inference.mcmc.kernel import Kernel, Settings
+from ppzoo.inference.mcmc.streams import normals, uniforms
+
+__all__ = ["Chains", "Replayed"]
+
+Fields = dict[str, Tensor]
+
+
+@dataclass
+class Chains:
+    """Where the chains stand, and the draws since their rows were last emptied.
+
+    Attributes:
+        state: The fields of the kernel's state, each ``(C, ...)``.
+        steps: Steps that each chain has taken, ``(C,)``: the counter of its noise.
+        rows: The fields of the kernel's info, each ``(C, B, ...)``.
+        counts: How many of a chain's rows are filled, ``(C,)``.
+        room: How many rows a chain may fill before it stands still, ``(C,)``, at most ``B``.
+    """
+
+    state: Fields
+    steps: Tensor
+    rows: Fields
+    counts: Tensor
+    room: Tensor
+
+    def emptied(self, room: Tensor, size: int) -> Chains:
+        """The same chains with ``size`` empty rows each, of which they may fill ``room``."""
+        rows = {name: row.new_zeros((row.shape[0], size, *row.shape[2:])) for name, row in self.rows.items()}
+        return Chains(self.state, self.steps, rows, torch.zeros_like(self.counts), room)
+
+
+class Replayed:
+    """The step as a graph of tensor operations over all chains, replayed one by one; any device, any type."""
+
+    road = "replayed graph"
+
+    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
+        """Trace everything for the chains of ``keys (C, 2)`` at positions like ``like (D,)``."""
+        self.kernel, self.keys = kernel, keys
+        self._density, self._like = density, like
+        chains = len(keys)
+        state, noise = self._example()
+        flat = [*state, *noise]
+        one = trace(self._step, flat)
+        self._mapped = map_chains(one, [v.expand(chains, *v.shape).contiguous() for v in flat])
+        key, t = keys[0], torch.zeros((), dtype=torch.int64, device=like.device)
+        self._noise_of_one = trace(self._noise, [key, t])
+
+    def start(self, q: Tensor, settings: Settings) -> Chains:
+        """All chains at positions ``q (C, D)``, each under its own settings, with no rows."""
+        steps = torch.zeros(len(self.keys), dtype=torch.int64, device=q.device)
+        lp, g = torch.func.vmap(self._density)(q)
+        noise = self.kernel.Noise(*(n[:, 0] for n in self._noise_ahead(steps, 1)))
+        state = torch.func.vmap(self.kernel.init)(q, lp, g, noise, settings)
+        fields = {name: value.contiguous() for name, value in state._asdict().items()}
+        _, _, info = self.kernel.step(self._density, *self._example())
+        rows = {name: value.new_zeros((len(q), 0, *value.shape)) for name, value in info._asdict().items()}
+        return Chains(fields, steps + 1, rows, steps.clone(), steps.clone())
+
+    def advance(self, chains: Chains, steps: int) -> int:
+        """Take ``steps`` steps with every chain that has room, in place; the gradients that were computed."""
+        noise = self._noise_ahead(chains.steps, steps)
+        state = list(chains.state.values())
+        everyone = torch.arange(len(self.keys), device=self.keys.device)
+        gradients = 0
+        for t in range(steps):
+            active = chains.counts < chains.room
+            moving = int(active.sum())
+            if moving == 0:
+                break
+            outputs = self._mapped(*state, *(n[:, t] for n in noise))
+            new, ended, info = outputs[: len(state)], outputs[len(state)], outputs[len(state) + 1 :]
+            if moving < len(everyone):
+                new = [torch.where(_like(active, a), a, b) for a, b in zip(new, state, strict=True)]
+            state = list(new)
+            who = everyone[ended & active]
+            for row, value in zip(chains.rows.values(), info, strict=True):
+                row[who, chains.counts[who]] = value[who]
+            chains.counts[who] += 1
+            chains.steps += active
+            gradients += len(everyone)
+        chains.state = dict(zip(chains.state, state, strict=True))
+        return gradients
+
+    def _noise_ahead(self, counters: Tensor, steps: int) -> list[Tensor]:
+        """The noise of the next steps, each field ``(C, steps, ...)``."""
+        t = counters[:, None] + torch.arange(steps, device=counters.device)
+        each = torch.func.vmap(torch.func.vmap(self._noise_of_one, (None, 0)), (0, 0))
+        return list(each(self.keys, t))
+
+    def _noise(self, key: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        u = uniforms(key, t, len(self.kernel.Noise._fields) - 1)
+        return (*u.unbind(), normals(key, t, len(self._like)).to(self._like.dtype))
+
+    def _step(self, *flat: Tensor) -> tuple[Tensor, ...]:
+        cut = len(self.kernel.State._fields)
+        state, noise = self.kernel.State(*flat[:cut]), self.kernel.Noise(*flat[cut:])
+        state, ended, info = self.kernel.step(self._density, state, noise)
+        return (*state, ended, *info)
+
+    def _example(self) -> tuple[Any, Any]:
+        """A state and noise with the right shapes and types."""
+        q = self._like
+        zero = torch.zeros((), dtype=torch.int64, device=q.device)
+        one = torch.ones((), dtype=q.dtype, device=q.device)
+        noise = self.kernel.Noise(*self._noise(self.keys[0], zero))
+        lp, g = self._density(q)
+        return self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), zero + 1)), noise
+
+
+def _like(mask: Tensor, value: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (value.dim() - 1))

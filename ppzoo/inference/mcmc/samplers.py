@@ -1,0 +1,156 @@
+"""The samplers as methods of a fit: their options, and the run from a program to draws and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ppzoo.checks import check_choice, check_integer, check_real
+from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.errors import FitError
+from ppzoo.inference.density import density_of, format_sites, report_sites
+from ppzoo.inference.flat import FlatDensity, flatten
+from ppzoo.inference.mcmc import nuts
+from ppzoo.inference.mcmc.machine import Chains, Replayed
+from ppzoo.inference.mcmc.streams import chain_keys, uniforms
+from ppzoo.inference.mcmc.warmup import warm_up
+from ppzoo.inference.outcome import Outcome, Run
+from ppzoo.inference.program import Pair, check_program_like
+from ppzoo.inference.start import uniform
+from ppzoo.progress import Progress
+
+__all__ = ["NUTS", "held_parameters"]
+
+_TRIES = 100  # starting points per chain, as Stan
+_RADIUS = 2.0  # unconstrained values between -2 and 2, as Stan
+_STEPS = 64  # between two looks at the clock
+_STARTING = 2  # the purpose of the noise that starting points are made of
+_POSITIONS = ("q", "g")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NUTS:
+    """Options of a fit by the No-U-Turn sampler, all chains as one batch.
+
+    Attributes:
+        chains: Number of chains, each from its own starting point and random stream.
+        warmup: Draws per chain that adapt step size and metric and are not kept; at least 20.
+        draws: Draws per chain that are kept.
+        target_accept: Mean acceptance that the step size is tuned to, in (0, 1).
+        max_tree_depth: A trajectory has at most ``2**max_tree_depth - 1`` gradients.
+        adapt: ``"pooled"``: the chains learn one step size and one metric together; ``"per_chain"``: each chain learns
+            its own, and its draws depend on the seed and its own number only.
+    """
+
+    name: ClassVar[str] = "nuts"
+    prefers_float64: ClassVar[bool] = True
+    needs_guide: ClassVar[bool] = False
+
+    chains: int = 4
+    warmup: int = 500
+    draws: int = 500
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+    adapt: Literal["pooled", "per_chain"] = "pooled"
+
+    def __post_init__(self) -> None:
+        check_integer("chains", self.chains)
+        check_integer("warmup", self.warmup, minimum=20, why="for fewer leave the step size at its first guess")
+        check_integer("draws", self.draws, minimum=4, why="for the diagnostics need four")
+        check_integer("max_tree_depth", self.max_tree_depth, maximum=20)
+        check_real("target_accept", self.target_accept, above=0, below=1)
+        check_choice("adapt", self.adapt, ("pooled", "per_chain"))
+
+    def check_model(self, model: object) -> None:
+        """Any program with a continuous latent site; a game has no posterior."""
+        check_program_like(model, self.name)
+
+    def run(self, pair: Pair, run: Run) -> Outcome:
+        """Sample the posterior; the parameters of the pair stay as they are."""
+        pair.first_run()
+        flat = flatten(density_of(pair), torch.zeros((), dtype=run.dtype, device=run.device))
+        keys = chain_keys(run.seed, self.chains, self.name).to(run.device)
+        q = _starting_points(flat, keys, pair)
+        machine = Replayed(nuts.build(self.max_tree_depth), flat.function, keys, flat.like)
+        with Progress(self.warmup + self.draws, self.name, run.progress) as progress:
+            tuned = warm_up(
+                machine,
+                q,
+                draws=self.warmup,
+                target=self.target_accept,
+                limit=self.max_tree_depth,
+                pooled=self.adapt == "pooled",
+                report=lambda done, line: progress.reach(done, f"warm-up, {line}"),
+            )
+            chains, gradients = self._draw(machine, tuned.chains, progress)
+        draws = flat.constrain(chains.rows["q"].flatten(0, 1))
+        return Outcome(
+            draws={name: value.unflatten(0, (self.chains, self.draws)) for name, value in draws.items()},
+            statistics={name: row for name, row in chains.rows.items() if name not in _POSITIONS},
+            numbers={"gradients": float(tuned.gradients + gradients)},
+            notes=tuple(self._notes(flat)),
+            findings=tuple(held_parameters(pair)),
+        )
+
+    def _draw(self, machine: Replayed, chains: Chains, progress: Progress) -> tuple[Chains, int]:
+        chains = chains.emptied(torch.full_like(chains.counts, self.draws), self.draws)
+        gradients = 0
+        while bool((chains.counts < self.draws).any()):
+            gradients += machine.advance(chains, _STEPS)
+            divergences = int(chains.rows["diverging"].sum())
+            step = float(chains.state["step_size"].median())
+            done = self.warmup + int(chains.counts.double().mean())
+            progress.reach(done, f"divergences {divergences}, step {step:.3g}")
+        return chains, gradients
+
+    def _notes(self, flat: FlatDensity) -> Iterator[str]:
+        if flat.road != "graph":
+            yield f"The density took a slower road ({flat.road}), because of: {flat.reason}."
+        if self.adapt == "pooled" and self.chains > 1:
+            yield "The chains learnt step size and metric together; adapt='per_chain' keeps them apart."
+
+
+def _starting_points(flat: FlatDensity, keys: Tensor, pair: Pair) -> Tensor:
+    """A point per chain ``(C, D)`` with finite density and gradient, uniform in (-2, 2) per coordinate.
+
+    Raises:
+        FitError: If 100 tries of some chain found none; the message holds the table of sites.
+    """
+    size = len(flat.like)
+
+    def propose(key: Tensor, attempt: Tensor) -> Tensor:
+        u = uniforms(key, attempt, size, purpose=_STARTING)
+        return ((2 * u - 1) * _RADIUS).to(flat.like.dtype)
+
+    q = flat.like.expand(len(keys), size).clone()
+    waiting = torch.arange(len(keys), device=keys.device)
+    for attempt in range(_TRIES):
+        number = torch.full((len(waiting),), attempt, device=keys.device)
+        q[waiting] = torch.func.vmap(propose)(keys[waiting], number)
+        lp, g = torch.func.vmap(flat.function)(q[waiting])
+        waiting = waiting[~(torch.isfinite(lp) & torch.isfinite(g).all(1))]
+        if len(waiting) == 0:
+            return q
+    raise FitError(
+        f"no starting point with finite density and gradient in {_TRIES} tries",
+        argument="model",
+        got="\n" + format_sites(report_sites(pair, uniform)) + "\n",
+        expected="a finite log density for values near zero in unconstrained space",
+        remedy="Look at the sites that are not finite: data outside the support, or a scale that can reach zero.",
+    )
+
+
+def held_parameters(pair: Pair) -> Iterator[Finding]:
+    """A program with parameters to train is sampled at the values they have, which are random before a fit."""
+    names = [name.partition(".")[2].removesuffix("_unconstrained") for name in pair.state()]
+    if names:
+        yield Finding(
+            "caution",
+            "the model's parameters were not sampled",
+            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''} stay at the values they came with",
+            "Put priors on them, or fit them first (SVI, exact) and sample with that fit's model.",
+        )

@@ -1,0 +1,79 @@
+"""A simplified graph computes what the original computes, with fewer operations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ppzoo.inference.graph.simplify import shape_of, simplify
+
+X = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
+DATA = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+
+
+def simplified(function, *examples):
+    graph = simplify(make_fx(function)(*examples), examples)
+    for example in (examples, tuple(-2 * e for e in examples)):
+        expected, found = function(*example), graph(*example)
+        assert torch.equal(expected, found)
+        assert expected.dtype == found.dtype
+    return [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+
+
+@pytest.mark.parametrize(
+    ("function", "operations"),
+    [
+        (lambda x: x * 1, 0),
+        (lambda x: x + torch.zeros(3, dtype=torch.float64), 0),
+        (lambda x: 0.0 + x / 1, 0),
+        (lambda x: (x - 0) ** 1, 0),
+        (lambda x: x.neg().neg(), 0),
+        (lambda x: x.clone().detach().expand(3).reshape(3), 0),
+        (lambda x: torch.where(torch.ones(3, dtype=torch.bool), x, 7.0 * x), 0),
+        (lambda x: x * torch.full((3,), -1.0, dtype=torch.float64), 1),
+        (lambda x: x * (DATA.log() - DATA.exp().sum()), 1),  # what data alone decide is computed once
+        (lambda x: x.exp() + x.exp(), 2),  # and what is asked for twice, too
+        (lambda x: x + 0.0 * x, 2),  # not x: infinity times zero is not a number
+        (lambda x: 1.0 * x.sum(), 1),
+        (lambda x: x * torch.ones(2, 3, dtype=torch.float64), 1),  # the shape changes: it stays
+        (lambda x: torch.zeros_like(x) - x, 1),
+        (lambda x: torch.full_like(x, 2.0).log() + 0 * torch.ones_like(x), 0),
+    ],
+)
+def test_rules(function, operations):
+    assert len(simplified(function, X)) == operations
+
+
+def test_a_constant_result_is_a_constant():
+    graph = simplify(make_fx(lambda x: (x.new_ones(2), x))(X), [X])
+    one, x = graph(X)
+    assert torch.equal(one, torch.ones(2, dtype=torch.float64))
+    assert x is X
+
+
+def test_equal_constants_do_not_hide_different_ones():
+    """Constants are told apart by their values, not by where they lie in memory."""
+
+    def function(x):
+        total = x
+        for k in range(20):
+            total = total + x * (DATA + k).sqrt()
+        return total
+
+    assert sum("mul" in name for name in simplified(function, X)) == 20
+
+
+def test_operations_know_their_shape():
+    graph = simplify(make_fx(lambda x: x[None].exp() @ DATA)(X), [X])
+    shapes = [shape_of(node) for node in graph.graph.nodes if node.op == "call_function"]
+    assert shapes[-1] == (1,)
+    assert all(node.meta["dtype"] == torch.float64 for node in graph.graph.nodes if node.op == "call_function")
+
+
+def test_several_results_of_one_operation():
+    def function(x):
+        value, index = torch.max(x, 0)
+        return value + index.double()
+
+    simplified(function, X)

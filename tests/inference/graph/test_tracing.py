@@ -1,0 +1,71 @@
+"""Functions become graphs with the same numbers, for one chain and for many; what cannot is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppzoo.inference.graph.tracing import NotTraceable, map_chains, trace
+from ppzoo.isolation import isolated
+
+X = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
+
+
+def value_and_gradient(q):
+    leaf = q.detach().requires_grad_(True)
+    value = torch.nn.functional.logsigmoid(leaf).sum() - (leaf**2).cumsum(0).exp().sum()
+    return value.detach(), torch.autograd.grad(value, leaf)[0]
+
+
+def test_gradients_are_recorded():
+    graph = trace(value_and_gradient, [X])
+    for x in (X, X + 0.7):
+        for found, expected in zip(graph(x), value_and_gradient(x), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("chains", [1, 2, 9])
+def test_all_chains_at_once(chains):
+    x = X + torch.linspace(-1, 1, chains, dtype=torch.float64)[:, None]
+    graph = map_chains(trace(value_and_gradient, [X]), [x])
+    values, gradients = graph(x)
+    for row, value, gradient in zip(x, values, gradients, strict=True):
+        expected = value_and_gradient(row)
+        torch.testing.assert_close(value, expected[0], rtol=1e-13, atol=0)
+        torch.testing.assert_close(gradient, expected[1], rtol=1e-13, atol=0)
+
+
+def test_the_same_tensor_as_two_examples_is_two_arguments():
+    graph = trace(lambda a, b: (a - 2 * b,), [X, X])
+    assert torch.equal(graph(X, X + 1)[0], X - 2 * (X + 1))
+
+
+def test_writing_in_place_leaves_no_trace():
+    def function(x):
+        y = x.clone()
+        y[0] = 5.0
+        y.mul_(2)
+        return (y,)
+
+    before = X.clone()
+    graph = trace(function, [X])
+    assert torch.equal(graph(X)[0], torch.tensor([10.0, -2.4, 4.0], dtype=torch.float64))
+    assert torch.equal(X, before)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: (x if float(x[0]) > 0 else -x,), "data-dependent"),
+        (lambda x: (x + torch.randn(3, dtype=torch.float64),), "draws at random"),
+        (lambda x: (x + torch.distributions.Gamma(2.0, 1.0).sample(),), "draws at random"),
+    ],
+)
+def test_what_a_replay_would_get_wrong_is_refused(function, reason):
+    with isolated(seed=0), pytest.raises(NotTraceable, match=reason):
+        trace(function, [X])
+
+
+def test_a_shape_that_depends_on_values_cannot_be_mapped():
+    with pytest.raises(NotTraceable, match="dynamic shape"):
+        map_chains(trace(lambda x: (x[x > 0].sum(),), [X]), [X.expand(2, 3)])

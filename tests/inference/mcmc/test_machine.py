@@ -1,0 +1,77 @@
+"""The batch gives each chain what it would have alone, however the steps are cut into calls."""
+
+from __future__ import annotations
+
+import torch
+
+from ppzoo.inference.mcmc import nuts
+from ppzoo.inference.mcmc.kernel import Settings
+from ppzoo.inference.mcmc.machine import Replayed
+from ppzoo.inference.mcmc.streams import chain_keys
+
+KERNEL = nuts.build(5)
+LIKE = torch.zeros(2, dtype=torch.float64)
+
+
+def density(q):
+    return -0.25 * torch.sum(q**4) - q[0] * q[1], -(q**3) - q.flip(0)
+
+
+def start(chains):
+    machine = Replayed(KERNEL, density, chain_keys(3, chains), LIKE)
+    q = torch.tensor([0.5, -0.2], dtype=torch.float64) + torch.arange(chains, dtype=torch.float64)[:, None] / 10
+    ones = torch.ones(chains, 2, dtype=torch.float64)
+    return machine, machine.start(q, Settings(0.3 * ones[:, 0], ones, torch.full((chains,), 5)))
+
+
+def rows_of(chains, draws, calls):
+    machine, state = start(chains)
+    state = state.emptied(torch.full((chains,), draws), draws)
+    while bool((state.counts < draws).any()):
+        machine.advance(state, calls)
+    return state
+
+
+def test_the_first_state_is_the_kernels():
+    _, state = start(3)
+    for c in range(3):
+        lp, g = density(state.state["q"][c])
+        assert torch.allclose(state.state["lp"][c], lp, rtol=1e-14)
+        assert torch.allclose(state.state["g"][c], g, rtol=1e-14)
+    assert state.rows["q"].shape == (3, 0, 2)
+    assert state.steps.tolist() == [1, 1, 1]
+
+
+def test_calls_do_not_matter():
+    one, other = rows_of(4, 12, 3), rows_of(4, 12, 50)
+    assert all(torch.equal(one.rows[name], other.rows[name]) for name in one.rows)
+    assert torch.equal(one.steps, other.steps)
+
+
+def test_a_chain_is_the_same_alone_and_in_company():
+    alone, company = rows_of(1, 12, 16), rows_of(6, 12, 16)
+    for name in alone.rows:
+        torch.testing.assert_close(alone.rows[name][0], company.rows[name][0], rtol=1e-12, atol=1e-12)
+
+
+def test_a_chain_without_room_stands_still():
+    machine, state = start(3)
+    state = state.emptied(torch.tensor([4, 0, 2]), 4)
+    still = {name: value[1].clone() for name, value in state.state.items()}
+    while state.counts.tolist() != [4, 0, 2]:
+        machine.advance(state, 8)
+    assert all(torch.equal(value[1], still[name]) for name, value in state.state.items())
+    assert int(state.steps[1]) == 1
+    assert machine.advance(state, 8) == 0
+
+
+def test_rows_can_be_emptied_on_the_way():
+    whole = rows_of(4, 12, 16)
+    machine, state = start(4)
+    parts = []
+    for _ in range(3):
+        state = state.emptied(torch.full((4,), 4), 4)
+        while bool((state.counts < 4).any()):
+            machine.advance(state, 5)
+        parts.append(state.rows["q"])
+    assert torch.equal(torch.cat(parts, 1), whole.rows["q"])

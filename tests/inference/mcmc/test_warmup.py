@@ -1,0 +1,52 @@
+"""Warm-up on a normal with known scales: the metric, the acceptance, the number of draws; together and apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ppzoo.inference.mcmc import nuts
+from ppzoo.inference.mcmc.machine import Replayed
+from ppzoo.inference.mcmc.streams import chain_keys
+from ppzoo.inference.mcmc.warmup import warm_up
+
+SCALES = torch.tensor([0.02, 1.0, 50.0], dtype=torch.float64)
+
+
+def density(q):
+    return -0.5 * torch.sum((q / SCALES) ** 2), -q / SCALES**2
+
+
+def tuned(chains, draws, *, pooled, seed=0):
+    machine = Replayed(nuts.build(10), density, chain_keys(seed, chains), SCALES)
+    q = torch.linspace(-2, 2, 24, dtype=torch.float64).reshape(8, 3)[:chains]
+    reports = []
+    result = warm_up(
+        machine, q, draws=draws, target=0.8, limit=10, pooled=pooled, report=lambda n, line: reports.append((n, line))
+    )
+    return machine, result, reports
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_step_size_and_metric_fit(pooled):
+    machine, result, reports = tuned(8, 300, pooled=pooled)
+    groups = 1 if pooled else 8
+    assert result.inverse_mass.shape == (groups, 3)
+    torch.testing.assert_close(result.inverse_mass, (SCALES**2).expand(groups, 3), rtol=0.15, atol=0)
+    chains = result.chains.emptied(torch.full((8,), 100), 100)
+    assert torch.equal(chains.state["step_size"], result.step_size.expand(8))
+    while bool((chains.counts < 100).any()):
+        machine.advance(chains, 64)
+    assert 0.7 < float(chains.rows["acceptance_rate"].mean()) < 0.95
+    assert float(chains.rows["n_steps"].double().mean()) < 10
+    assert reports[-1][0] == 300
+    assert result.gradients > 8 * 300
+
+
+def test_apart_a_chain_is_its_own():
+    """Chain 0 starts at the same place in both runs, and nothing that its neighbours do reaches it."""
+    alone, company = (tuned(chains, 60, pooled=False)[1] for chains in (1, 3))
+    torch.testing.assert_close(alone.step_size[0], company.step_size[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(alone.inverse_mass[0], company.inverse_mass[0], rtol=1e-9, atol=0)
+    assert int(alone.chains.steps[0]) == int(company.chains.steps[0])
+    assert len(set(company.step_size.tolist())) == 3
