@@ -129,9 +129,10 @@ def _stuck(names: Names, x: Floats) -> tuple[set[int], list[Finding]]:
     stuck = np.flatnonzero(few.any(0))
     findings = []
     if len(stuck):
-        named = (listing(names[few[:, chain]], most=3) for chain in stuck)
-        where = [f"chain {chain} ({parameters})" for chain, parameters in zip(stuck, named, strict=True)]
-        evidence = f"fewer than {DISTINCT_SHARE:.0%} of the draws are distinct in {listing(where)}"
+        only = (f" ({listing(names[row], most=3)})" if not row.all() else "" for row in few[:, stuck].T)
+        where = [f"chain {chain}{parameters}" for chain, parameters in zip(stuck, only, strict=True)]
+        share = f"{len(stuck)} of {few.shape[1]} chains"
+        evidence = f"fewer than {DISTINCT_SHARE:.0%} of the draws are distinct in {share}: {listing(where)}"
         remedy = "Lengthen the warm-up, start elsewhere, or look at the scale of the parameters."
         findings.append(Finding("reject", "a chain is stuck", evidence, remedy))
     stays, shares = longest_stay(x)

@@ -212,6 +212,16 @@ def test_the_parameter_of_an_outlier_is_named_in_every_block(monkeypatch):
     assert "chain 3 (x4" in evidence_of(blocked, "a chain stays away from the others")
 
 
+def test_a_chain_that_is_stuck_in_one_parameter_only():
+    chains = np.stack([STUCK, healthy(1), healthy(2)])
+    tree = tree_of({"a": chains[0], "b": chains[1], "c": chains[2]})
+    few = "fewer than 10% of the draws are distinct in 1 of 4 chains: chain 2"
+    assert evidence_of(diagnose_chains(tree), "a chain is stuck") == f"{few} (a)"
+    chains[:, 2] = chains[:, 2, :1]
+    tree = tree_of({"a": chains[0], "b": chains[1], "c": chains[2]})
+    assert evidence_of(diagnose_chains(tree), "a chain is stuck") == few
+
+
 def test_a_stuck_chain_is_said_once():
     assert "a chain stays away from the others" not in levels(diagnose_chains(tree_of({"mu": STUCK})))
 
