@@ -11,7 +11,7 @@ from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from ppzoo.checks import check_columns
-from ppzoo.datasets.arguments import Arguments, arguments_for
+from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
 from ppzoo.datasets.record import Dataset
 from ppzoo.errors import DataError, ModelError
 from ppzoo.inference.draws import draw_guide, predict
@@ -130,6 +130,7 @@ def _new_data(fit: Fit, data: tuple[Any, ...], named: dict[str, Any]) -> tuple[A
         star = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
         values: Any = bound.args if star else dict(bound.arguments)
         arguments = arguments_for(program, values, dtype=fit.dtype, device=fit.device)
+    arguments = real_numbers(arguments, before)
     check_like_fit(fit, arguments, before, signature.bind(*arguments.args, **arguments.kwargs).arguments)
     return arguments, complete
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppzoo.checks import check_integer
-from ppzoo.datasets.arguments import arguments_for
+from ppzoo.datasets.arguments import arguments_for, real_numbers
 from ppzoo.diagnostics.arviz import Kind, format_summary, summarise
 from ppzoo.diagnostics.diagnosis import Diagnosis
 from ppzoo.errors import ModelError, OptionError
@@ -280,8 +280,9 @@ class Fit:
             return ()
         method = getattr(self.pair.owner, name)
         arguments = arguments_for(method, data[0], dtype=self.dtype, device=self.device)
-        values = (*arguments.args, *arguments.kwargs.values())
         before = dict(zip(("x",), self.data_tensors().values(), strict=False))
+        arguments = real_numbers(arguments, before)
+        values = (*arguments.args, *arguments.kwargs.values())
         check_like_fit(self, arguments, before, dict(zip(("x",), values, strict=True)))
         return values
 

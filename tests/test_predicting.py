@@ -30,6 +30,26 @@ def test_a_regression_predicts_without_its_response(regression, n):
     assert float((y.mean() - 4).abs()) < 4 * float(y.std()) / 20
 
 
+def test_new_rows_of_whole_numbers_are_real_where_the_fit_was(regression):
+    real, whole = torch.tensor([[1.0], [2.0]], dtype=torch.float64), np.array([[1], [2]])
+    assert torch.equal(regression.predict(whole)["y"], regression.predict(real)["y"])
+    assert torch.equal(regression.predict(x=whole)["y"], regression.predict(real)["y"])
+
+
+def test_integers_of_a_program_stay_integers_and_what_was_real_stays_real():
+    seen = []
+
+    def model(x, group, y=None):
+        seen.append((x.dtype, group.dtype))
+        effect = pyro.sample("effect", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("row", len(group)):
+            pyro.sample("y", dist.Normal(effect[group] + x, 1.0), obs=y)
+
+    fit = ppzoo.fit(model, ([0.5, 1.5], [0, 1], [1.0, 2.0]), steps=3)
+    fit.predict([1, 2], [1, 1], draws=2)
+    assert set(seen) == {(torch.float64, torch.int64)}
+
+
 def test_prediction_on_the_data_of_the_fit_repeats(regression):
     assert torch.equal(regression.predict()["y"], regression.predict()["y"])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ppzoo.datasets import load_dataset
@@ -25,7 +25,7 @@ from ppzoo.errors import DataError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Arguments", "arguments_for"]
+__all__ = ["Arguments", "arguments_for", "real_numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,42 @@ def arguments_for(
         coords=given.coords,
         notes=(*given.notes, *notes, *found),
     )
+
+
+def real_numbers(arguments: Arguments, like: Mapping[str, Any] | None = None) -> Arguments:
+    """The same with integers as float64, for a function of real numbers; a note says so where there were any.
+
+    Args:
+        arguments: Arguments, as they came.
+        like: Earlier arguments by name, positional ones first: integers follow the type of those that are floating.
+
+    Example:
+        >>> arguments = real_numbers(arguments_for(lambda x: ..., [[1, 2], [3, 5]]))
+        >>> arguments.args[0].dtype, arguments.notes
+        (torch.float64, ('integers were taken as real numbers',))
+    """
+    import torch
+
+    changed: list[str] = []
+
+    def real(name: str, value: Any) -> Any:
+        if not is_tensor(value) or value.is_floating_point():
+            return value
+        kind = torch.float64 if value.device.type != "mps" else torch.float32
+        if like is not None:
+            before: Any = like.get(name)
+            if not is_tensor(before) or not before.is_floating_point():
+                return value
+            kind = before.dtype
+        changed.append(name)
+        return value.to(kind)
+
+    names = [*like] if like is not None else []
+    names += [f"arg{i}" for i in range(len(names), len(arguments.args))]
+    args = tuple(real(name, value) for name, value in zip(names, arguments.args, strict=False))
+    kwargs = {name: real(name, value) for name, value in arguments.kwargs.items()}
+    notes = (*arguments.notes, "integers were taken as real numbers") if changed else arguments.notes
+    return replace(arguments, args=args, kwargs=kwargs, notes=notes)
 
 
 @dataclass

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from pyro.nn import PyroModule  # noqa: E402  # needs torch
 
 from ppzoo.datasets import load_dataset  # noqa: E402
-from ppzoo.datasets.arguments import Arguments, arguments_for  # noqa: E402
+from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers  # noqa: E402
 from ppzoo.datasets.record import Dataset  # noqa: E402
 from ppzoo.errors import DataError, OptionError  # noqa: E402
 
@@ -104,6 +104,25 @@ def test_each_kind_of_data_reaches_its_arguments(function, data, expected):
 def test_a_record_goes_by_name(function, expected):
     assert _shapes(arguments_for(function, "kidiq")) == expected
     assert _shapes(arguments_for(function, load_dataset("kidiq"))) == expected
+
+
+def test_integers_as_real_numbers():
+    given = arguments_for(lambda x, group, scale, *, y: None, {"x": [1.5], "group": [1], "scale": 3, "y": [2]})
+    real = real_numbers(given)
+    assert [getattr(v, "dtype", v) for v in real.kwargs.values()] == [torch.float64, torch.float64, 3, torch.float64]
+    assert real.notes == ("integers were taken as real numbers",)
+    assert real_numbers(real).notes == real.notes
+    by_position = real_numbers(arguments_for(lambda *x: None, ([1, 2], [1.0, 2.0], [3])))
+    assert {value.dtype for value in by_position.args} == {torch.float64}
+    assert len(by_position.args) == 3
+
+
+def test_integers_follow_the_type_of_earlier_arguments():
+    before = {"x": torch.zeros(1, dtype=torch.float32), "group": torch.zeros(1, dtype=torch.int64), "n": 3}
+    given = arguments_for(lambda x, group, n, new: None, ([1, 2], [1, 2], 3, [4, 5]))
+    assert [getattr(v, "dtype", v) for v in real_numbers(given, before).args] == [
+        torch.float32, torch.int64, 3, torch.int64,
+    ]  # fmt: skip
 
 
 def test_names_of_columns_and_labels_travel_with_the_data():
