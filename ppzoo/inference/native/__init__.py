@@ -9,7 +9,8 @@ chain, so that no operation, however small, leaves the vector units idle, and no
 
 ``lowering`` walks the graph; ``pointwise``, ``reductions``, ``shaping``, ``indexing`` and ``linear`` say what each
 operation is in terms of ``values``; ``schedule`` fuses loops and places buffers; ``emit`` and ``program`` write the C
-text on top of the headers ``lanes.h``, ``functions.h`` and ``linear.h``; ``build`` compiles it; ``call`` runs it.
+text on top of the headers ``lanes.h``, ``functions.h`` and ``linear.h``; ``build`` compiles it; ``call`` and
+``loop`` run it.
 
 Shapes: ``C`` chains, ``W`` lanes. Where something has no native code, ``Unsupported`` is raised, and the caller takes
 another road.
@@ -17,6 +18,7 @@ another road.
 
 from ppzoo.inference.native.build import available
 from ppzoo.inference.native.call import NativeMap, compile_map
+from ppzoo.inference.native.loop import NativeLoop, compile_loop
 from ppzoo.inference.native.values import Unsupported
 
-__all__ = ["NativeMap", "Unsupported", "available", "compile_map"]
+__all__ = ["NativeLoop", "NativeMap", "Unsupported", "available", "compile_loop", "compile_map"]

@@ -142,6 +142,12 @@ class Builder:
         template = "({1} + {0})" if add else "{0}"
         self.statements.append(Map(target.buffer, template, placed, dims, (strides, offset), alone))
 
+    def overwrite(self, target: Variable, value: Variable) -> None:
+        """The target, read so far, becomes the value; the last statement about either."""
+        load = Load(value.buffer, (1,), 0) if value.buffer.size != 1 else Load(value.buffer, (), 0)
+        shape = (value.buffer.size,) if value.buffer.size != 1 else ()
+        self.statements.append(Map(target.buffer, "{0}", (load,), shape, again=True))
+
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """What ``make`` made the first time it was asked for with this key."""
         if key not in self._known:

@@ -60,7 +60,7 @@ class NativeMap:
         self.source = source
         self.width = width
         self._examples = [(example.shape, example.dtype) for example in examples]
-        self._data = pointers(source.data)
+        self._data = pointers(source.constants)
         self._scratch = Scratch(source.words * width)
         self._run = load(source.text).run
         self._run.restype = ctypes.c_int

@@ -16,13 +16,15 @@ from ppzoo.inference.native.build import header
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.emit import Names, c_type, parts
 from ppzoo.inference.native.lowering import functional, lower
-from ppzoo.inference.native.schedule import live, place, schedule, slots_of
-from ppzoo.inference.native.values import Variable
+from ppzoo.inference.native.schedule import live, place, schedule, slots_of, split, written
+from ppzoo.inference.native.values import Buffer, Slot, Variable, is_plain
 
-__all__ = ["Source", "map_source"]
+__all__ = ["Field", "Source", "loop_source", "map_source"]
 
 _MEMORY = {torch.float64: "double", torch.float32: "float", torch.int64: "int64_t", torch.bool: "uint8_t"}
 _HEADERS = ("lanes.h", "functions.h", "special.h", "linear.h")
+
+Field = tuple[torch.Size, torch.dtype]
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,21 @@ class Source:
 
     Attributes:
         text: The source.
-        data: Constants of the graph, in the order of the program's pointers.
+        data: In the order of the program's pointers to what all lanes share: a constant of the graph, or the number of
+            the shared input that belongs there.
         outputs: Shape and type of one chain's results.
         words: Scratch memory for one group, in doubles per lane.
     """
 
     text: str
-    data: list[Tensor]
-    outputs: list[tuple[torch.Size, torch.dtype]]
+    data: list[Tensor | int]
+    outputs: list[Field]
     words: int
+
+    @property
+    def constants(self) -> list[Tensor]:
+        """The constants among the data."""
+        return [x for x in self.data if isinstance(x, Tensor)]
 
 
 def map_source(graph: fx.GraphModule, examples: Sequence[Tensor], width: int) -> Source:
@@ -55,21 +63,92 @@ def map_source(graph: fx.GraphModule, examples: Sequence[Tensor], width: int) ->
     units = schedule(live(builder.statements, after))
     names = Names(place(units, before, after), slots_of(units))
     functions, calls = parts(units, names, "part")
-    reads = "".join(_read(k, variable, names) for k, variable in enumerate(inputs))
-    writes = "".join(_write(k, variable, names) for k, variable in enumerate(results))
+    reads = "".join(_read(f"in[{k}]", variable, names, "c[l]") for k, variable in enumerate(inputs))
+    writes = "".join(_write(f"out[{k}]", variable, names, "(g + l)") for k, variable in enumerate(results))
     text = f"""{prelude(width)}{functions}
 int run(const void *const *restrict d, const void *const *restrict in, void *const *restrict out,
-         int64_t chains, int64_t *next, D *restrict a) {{
+        int64_t chains, int64_t *next, D *restrict a) {{
 *(I *)a = splat_i(0);
 for (;;) {{
 int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES];
 if (g >= chains) return any(*(I *)a);
 EACH c[l] = g + l < chains ? g + l : chains - 1;
-{reads}{calls}{writes}}}
+{reads}{calls}for (int l = 0; l < LANES && g + l < chains; l++) {{
+{writes}}}
+}}
 }}
 """
-    data = [slot.tensor for slot in names.slots if slot.tensor is not None]
-    return Source(text, data, [(r.shape, r.dtype) for r in results], names.placement.size)
+    return Source(text, _data(names, {}), [(r.shape, r.dtype) for r in results], names.placement.size)
+
+
+def loop_source(
+    graph: fx.GraphModule, state: Sequence[Tensor], noise: Sequence[Tensor], shared: Sequence[Tensor], width: int
+) -> Source:
+    """The program that repeats a step: ``state, emit, row = step(state, noise, shared)``.
+
+    What depends on shared inputs alone is computed once per group. A state is overwritten where it stands, as soon as
+    nothing reads it any more; a chain that has no room for another row leaves with the state that it has then, and its
+    lane runs on unseen.
+
+    Raises:
+        Unsupported: If an operation or a type has no native code.
+    """
+    builder = Builder()
+    states, noises = [builder.input(x) for x in state], [builder.input(x) for x in noise]
+    given = [builder.shared(x) for x in shared]
+    results = lower(functional(graph, [*state, *noise, *shared]), [*states, *noises, *given], builder)
+    own = {v.buffer for v in (*states, *noises)}
+    fresh = [_fresh(builder, value, own) for value in results[len(states) :]]
+    moves = [(v, _fresh(builder, r, own)) for v, r in zip(states, results, strict=False) if not _is(r, v)]
+    for target, value in moves:
+        builder.overwrite(target, value)
+    kept = [v.buffer for v in states] + [v.buffer for v in fresh]
+    fixed, varying = split(live(builder.statements, [*kept, *own]), own)
+    first, units = schedule(fixed), schedule(varying)
+    names = Names(place([*first, *units], list(own), [*kept, *written(first)]), slots_of([*first, *units]))
+    functions, calls = parts(units, names, "part")
+    once, first_calls = parts(first, names, "once")
+    emit, *rows = fresh
+    s, n, r = len(states), len(noises), len(rows)
+    arrive = "".join(_read(f"io[{k}]", v, names, "c[l]") for k, v in enumerate(states))
+    draw = "".join(_read(f"io[{s + k}]", v, names, "(c[l] * ahead + t)") for k, v in enumerate(noises))
+    leave = "".join(_write(f"io[{k}]", v, names, "c") for k, v in enumerate(states))
+    record = "".join(_write(f"io[{s + n + k}]", v, names, "c") for k, v in enumerate(rows))
+    text = f"""{prelude(width)}{once}{functions}
+static void leave(void *const *restrict io, const D *restrict a, int l, int64_t c) {{
+{leave}}}
+static void record(void *const *restrict io, const D *restrict a, int l, int64_t c) {{
+{record}}}
+int run(const void *const *restrict d, void *const *restrict io, int64_t chains, int64_t steps, int64_t ahead,
+        int64_t size, int64_t *next, D *restrict a) {{
+int64_t *count = io[{s + n + r}], *executed = io[{s + n + r + 2}];
+const int64_t *room = io[{s + n + r + 1}];
+*(I *)a = splat_i(0);
+for (;;) {{
+int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES];
+int going[LANES], left = 0;
+if (g >= chains) return any(*(I *)a);
+EACH c[l] = g + l < chains ? g + l : chains - 1;
+EACH left += going[l] = g + l < chains && count[c[l]] < room[c[l]];
+if (left == 0) continue;
+{arrive}{first_calls}for (int64_t t = 0; t < steps && left > 0; t++) {{
+{draw}{calls}const I emit = *{names.pointer(emit.buffer)};
+EACH if (going[l]) {{
+executed[c[l]]++;
+if (!emit[l]) continue;
+record(io, a, l, c[l] * size + count[c[l]]);
+if (++count[c[l]] < room[c[l]]) continue;
+leave(io, a, l, c[l]);
+going[l] = 0;
+left--;
+}}
+}}
+EACH if (going[l]) leave(io, a, l, c[l]);
+}}
+}}
+"""
+    numbers = {v.shared: k for k, v in enumerate(given) if v.shared}
+    return Source(text, _data(names, numbers), [(v.shape, v.dtype) for v in fresh], names.placement.size)
 
 
 def prelude(width: int) -> str:
@@ -77,20 +156,38 @@ def prelude(width: int) -> str:
     return f"#define LANES {width}\n" + "".join(header(name) for name in _HEADERS)
 
 
-def _read(k: int, variable: Variable, names: Names) -> str:
+def _fresh(builder: Builder, value: Variable | Tensor | float, inputs: set[Buffer]) -> Variable:
+    """The value in a buffer that is no input's."""
+    result = builder.materialise(value)
+    if result.buffer not in inputs:
+        return result
+    copy = builder.new(result.shape, result.dtype)
+    builder.copy_into(copy, result)
+    return copy
+
+
+def _is(value: object, state: Variable) -> bool:
+    """Whether a result is the state as it was."""
+    return isinstance(value, Variable) and value.buffer is state.buffer and is_plain(value)
+
+
+def _data(names: Names, numbers: dict[Slot, int]) -> list[Tensor | int]:
+    return [numbers[slot] if slot.tensor is None else slot.tensor for slot in names.slots]
+
+
+def _read(source: str, variable: Variable, names: Names, row: str) -> str:
     size, negate = variable.buffer.size, "-" if variable.dtype is torch.bool else ""
     lanes = f"{c_type(variable.dtype)} *y = {names.pointer(variable.buffer)}"
     return (
-        f"{{ const {_MEMORY[variable.dtype]} *x = in[{k}]; {lanes};\n"
-        f"for (int64_t i = 0; i < {size}; i++) EACH y[i][l] = {negate}x[c[l] * {size} + i]; }}\n"
+        f"{{ const {_MEMORY[variable.dtype]} *x = {source}; {lanes};\n"
+        f"for (int64_t i = 0; i < {size}; i++) EACH y[i][l] = {negate}x[{row} * {size} + i]; }}\n"
     )
 
 
-def _write(k: int, variable: Variable, names: Names) -> str:
+def _write(target: str, variable: Variable, names: Names, row: str) -> str:
     size, mask = variable.buffer.size, " & 1" if variable.dtype is torch.bool else ""
     lanes = f"const {c_type(variable.dtype)} *y = {names.pointer(variable.buffer)}"
     return (
-        f"{{ {_MEMORY[variable.dtype]} *x = out[{k}]; {lanes};\n"
-        f"for (int l = 0; l < LANES && g + l < chains; l++)\n"
-        f"for (int64_t i = 0; i < {size}; i++) x[(g + l) * {size} + i] = y[i][l]{mask}; }}\n"
+        f"{{ {_MEMORY[variable.dtype]} *x = {target}; {lanes};\n"
+        f"for (int64_t i = 0; i < {size}; i++) x[{row} * {size} + i] = y[i][l]{mask}; }}\n"
     )

@@ -28,7 +28,7 @@ from ppzoo.inference.native.values import (
     Whole,
 )
 
-__all__ = ["Nest", "Unit", "live", "place", "schedule", "slots_of", "targets_of"]
+__all__ = ["Nest", "Unit", "live", "place", "schedule", "slots_of", "split", "targets_of", "written"]
 
 RESERVED = 1  # the arena's first word: lanes in which a position was out of range
 _CAPACITY = 160  # statements in one nest: beyond it, registers and compilers suffer
@@ -71,6 +71,11 @@ def reads_of(statement: Statement) -> Iterator[Buffer]:
     return (buffer for operand in statement.operands for buffer in _buffers(operand))
 
 
+def written(units: Iterable[Unit]) -> list[Buffer]:
+    """The buffers that the units write."""
+    return [buffer for unit in units for statement in statements_of(unit) for buffer in targets_of(statement)]
+
+
 def slots_of(units: Iterable[Unit]) -> dict[Slot, int]:
     """The slots that the units read, numbered."""
     operands = (operand for unit in units for statement in statements_of(unit) for operand in statement.operands)
@@ -102,6 +107,7 @@ class _Scheduler:
         self.written: dict[Buffer, int] = {}  # the last unit that writes it
         self.filled: dict[Buffer, int] = {}  # the same, without parts that stand alone
         self.in_parts: set[Buffer] = set()  # not written element by element, in the order of one loop
+        self.read: dict[Buffer, int] = {}  # the first unit that may overwrite it
 
     def add(self, statement: Statement) -> None:
         if isinstance(statement, Block):
@@ -116,6 +122,10 @@ class _Scheduler:
                 self.filled[buffer] = self.written[buffer]
             if not isinstance(statement, Map) or statement.part is not None:
                 self.in_parts.add(buffer)
+        for operand in statement.operands:
+            current = not isinstance(statement, Block) and self._is_current(operand, statement)
+            for buffer in _buffers(operand):
+                self.read[buffer] = max(where + (not current), self.read.get(buffer, 0))
 
     def _nest_for(self, statement: Looped) -> int:
         size, cuts = prod(statement.shape), cuts_of(statement.shape)
@@ -134,14 +144,26 @@ class _Scheduler:
         """The first unit late enough for what a statement reads and for what was written there before."""
         alone = isinstance(statement, Map) and statement.alone
         earliest = (self.filled if alone else self.written).get(statement.target, -1) + 1
+        if isinstance(statement, Map) and statement.again:
+            earliest = max(earliest, self.read.get(statement.target, 0))
         for operand in statement.operands:
-            current = isinstance(operand, Load) and self._is_current(operand, statement)
+            current = self._is_current(operand, statement)
             for buffer in _buffers(operand):
                 earliest = max(earliest, self.written.get(buffer, -1) + (not current))
         return earliest
 
-    def _is_current(self, operand: Load, statement: Looped) -> bool:
-        return operand.buffer not in self.in_parts and is_same_element(operand, statement)
+    def _is_current(self, operand: Operand, statement: Looped) -> bool:
+        return isinstance(operand, Load) and operand.buffer not in self.in_parts and is_same_element(operand, statement)
+
+
+def split(statements: Sequence[Statement], inputs: Iterable[Buffer]) -> tuple[list[Statement], list[Statement]]:
+    """The statements that do not depend on the inputs, and those that do."""
+    varying = set(inputs)
+    for statement in statements:
+        if not varying.isdisjoint(reads_of(statement)):
+            varying.update(targets_of(statement))
+    fixed = [statement for statement in statements if varying.isdisjoint(targets_of(statement))]
+    return fixed, [statement for statement in statements if not varying.isdisjoint(targets_of(statement))]
 
 
 def schedule(statements: Sequence[Statement]) -> list[Unit]:

@@ -160,6 +160,7 @@ class Map:
     Attributes:
         part: Where in the target, by strides and offset, if not element by element.
         alone: No other statement writes this part, except one before all parts that fills the whole target.
+        again: The target held something else before, which every earlier statement still reads.
     """
 
     target: Buffer
@@ -168,6 +169,7 @@ class Map:
     shape: tuple[int, ...]
     part: tuple[tuple[int, ...], int] | None = None
     alone: bool = False
+    again: bool = False
 
 
 @dataclass(eq=False, slots=True)
