@@ -168,12 +168,14 @@ class Builder:
     def settle(self, value: Variable) -> None:
         """Write a variable of pieces, if it is one."""
         buffer = value.buffer
-        pieces = self._pieces.pop(buffer, ())
-        covered = torch.zeros(buffer.size if pieces else 0, dtype=torch.int32)
+        if buffer not in self._pieces:
+            return
+        pieces = self._pieces.pop(buffer)
+        covered = torch.zeros(buffer.size, dtype=torch.int32)
         for region, _ in pieces:
             covered.as_strided(region.shape, region.stride(), region.storage_offset()).add_(1)
         alone = bool((covered <= 1).all())
-        if pieces and not (alone and covered.all()):
+        if not (alone and covered.all()):
             self.copy_into(variable(buffer, (buffer.size,)), 0)
         for region, piece in pieces:
             self.copy_into(Variable(buffer, region), piece, alone=alone, add=not alone)

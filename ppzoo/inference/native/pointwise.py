@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 from typing import Any
 
 import torch
@@ -30,19 +31,19 @@ __all__ = ["OPERATIONS", "apply", "is_number", "promote", "select"]
 
 OPERATIONS: dict[str, Handler] = {}
 operation = entering(OPERATIONS)
+_MANY = 4  # elements that share a divisor, from which on it is inverted first
 
 _FLOATING = {  # computed in floating point, whatever comes
     **{
         name: f"{name}_T({{0}})"
         for name in (
-            *("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sqrt", "sigmoid"),
+            *("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sqrt"),
             *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
             *("erf", "erfc", "erfinv", "lgamma", "digamma"),
         )
     },
     "rsqrt": "(splat_T(1) / sqrt_T({0}))",
     "reciprocal": "(splat_T(1) / {0})",
-    "log_sigmoid": "(min_T({0}, splat_T(0)) - log1p_T(exp_T(-abs_T({0}))))",
 }
 _SAME_TYPE = {
     "neg": "(-{0})",
@@ -57,7 +58,6 @@ _PROMOTED = {
     "fmax": "pick_T(MASK(({0} != {0}) | ({1} > {0})), {1}, {0})",
     "fmin": "pick_T(MASK(({0} != {0}) | ({1} < {0})), {1}, {0})",
     "fmod": "fmod_T({0}, {1})",
-    "remainder": "remainder_T({0}, {1})",
 }
 _BITS = {
     "bitwise_and": "({0} & {1})",
@@ -203,15 +203,50 @@ def _mul(builder: Builder, a: Value, b: Value) -> Value:
 @operation("div")
 def _div(builder: Builder, a: Value, b: Value, *, rounding_mode: str | None = None) -> Value:
     dtype = _numeric(promote(a, b)) if rounding_mode else floating(promote(a, b))
+    bits = _bits(b) if dtype is torch.int64 else None
+    if bits is not None and rounding_mode == "floor":
+        return apply(builder, "shift_right({0}, {1})", a, bits, dtype=dtype)
     if dtype is torch.int64:
         name = "floor_quotient_i" if rounding_mode == "floor" else "quotient_i"
         return apply(builder, f"{name}({{0}}, {{1}})", a, b, dtype=dtype)
-    if is_number(b, 1) and rounding_mode is None:
-        return broadcast(builder.cast(a, dtype), torch.broadcast_shapes(shape_of(a), shape_of(b)))
+    if rounding_mode is None:
+        inverse = _inverse(builder, a, b, dtype)
+        if inverse is not None:
+            return _mul(builder, builder.cast(a, dtype), inverse)
     template = {None: "({0} / {1})", "trunc": "trunc_T({0} / {1})", "floor": "floor_quotient_T({0}, {1})"}[
         rounding_mode
     ]
     return apply(builder, template, a, b, dtype=dtype)
+
+
+def _bits(number: Value) -> int | None:
+    """The logarithm of a known power of two."""
+    if isinstance(number, (Variable, Tensor)) or number < 1 or int(number) & (int(number) - 1):
+        return None
+    return int(number).bit_length() - 1
+
+
+@operation("remainder")
+def _remainder(builder: Builder, a: Value, b: Value) -> Value:
+    dtype = _numeric(promote(a, b))
+    bits = _bits(b) if dtype is torch.int64 else None
+    if bits is not None:
+        return apply(builder, "({0} & {1})", a, (1 << bits) - 1, dtype=dtype)
+    return apply(builder, "remainder_T({0}, {1})", a, b, dtype=dtype)
+
+
+def _inverse(builder: Builder, a: Value, b: Value, dtype: torch.dtype) -> Value | None:
+    """The reciprocal of a divisor, where it is computed once for many: known now, or the same for many elements.
+
+    It rounds once more than a division; where it is not a normal number there is none.
+    """
+    if isinstance(b, Variable):
+        many = isinstance(a, Variable) and prod(shape_of(a)) >= _MANY * b.view.numel()
+        return apply(builder, "(splat_T(1) / {0})", b, dtype=dtype) if many else None
+    inverse = 1 / torch.as_tensor(b, dtype=dtype)
+    size, limits = inverse.abs(), torch.finfo(dtype)
+    normal = (size >= limits.tiny) & (size <= limits.max)
+    return inverse if bool(normal.all()) else None
 
 
 @operation("floor_divide")
@@ -313,9 +348,24 @@ OPERATIONS |= {
 }
 
 
+def _decay(builder: Builder, x: Variable, dtype: torch.dtype) -> Value:
+    """``exp(-|x|)``, which a logistic likelihood needs for its value and for its gradient: shared by both."""
+    return apply(builder, "exp_T(-{0})", apply(builder, "abs_T({0})", x, dtype=dtype), dtype=dtype)
+
+
+@operation("sigmoid")
+def _sigmoid(builder: Builder, x: Variable) -> Value:
+    dtype = floating(x.dtype)
+    e = _decay(builder, x, dtype)
+    inverse = apply(builder, "(splat_T(1) / ({0} + splat_T(1)))", e, dtype=dtype)
+    template = "pick_T(MASK({0} < 0), {1} * {2}, {2})"
+    return apply(builder, template, x, e, inverse, dtype=dtype)
+
+
 @operation("log_sigmoid_forward")
 def _log_sigmoid_forward(builder: Builder, x: Variable) -> tuple[Value, Value]:
-    return OPERATIONS["log_sigmoid"](builder, x), torch.zeros(0, dtype=x.dtype)
+    rest = apply(builder, "log1p_T({0})", _decay(builder, x, x.dtype), dtype=x.dtype)
+    return apply(builder, "(min_T({0}, splat_T(0)) - {1})", x, rest, dtype=x.dtype), torch.zeros(0, dtype=x.dtype)
 
 
 @operation("xlogy")

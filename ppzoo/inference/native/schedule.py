@@ -7,6 +7,7 @@ very element that was just computed needs no memory; the others share an arena b
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -104,6 +105,7 @@ def is_same_element(operand: Load, statement: Looped) -> bool:
 class _Scheduler:
     def __init__(self) -> None:
         self.units: list[Unit] = []
+        self.open: dict[int, list[int]] = {}  # by size, the nests that have room, in order
         self.written: dict[Buffer, int] = {}  # the last unit that writes it
         self.filled: dict[Buffer, int] = {}  # the same, without parts that stand alone
         self.in_parts: set[Buffer] = set()  # not written element by element, in the order of one loop
@@ -129,16 +131,19 @@ class _Scheduler:
 
     def _nest_for(self, statement: Looped) -> int:
         size, cuts = prod(statement.shape), cuts_of(statement.shape)
-        for index in range(self._earliest(statement), len(self.units)):
+        nests = self.open.setdefault(size, [])
+        for index in nests[bisect_left(nests, self._earliest(statement)) :]:
             nest = self.units[index]
-            if isinstance(nest, Nest) and nest.size == size and len(nest.statements) < _CAPACITY:
-                joined = join(size, nest.cuts, cuts)
-                if joined is not None:
-                    nest.cuts = joined
-                    nest.statements.append(statement)
-                    return index
+            joined = join(size, nest.cuts, cuts) if isinstance(nest, Nest) else None
+            if isinstance(nest, Nest) and joined is not None:
+                nest.cuts = joined
+                nest.statements.append(statement)
+                if len(nest.statements) == _CAPACITY:
+                    nests.remove(index)
+                return index
         self.units.append(Nest(size, cuts, [statement]))
-        return len(self.units) - 1
+        nests.append(len(self.units) - 1)
+        return nests[-1]
 
     def _earliest(self, statement: Looped) -> int:
         """The first unit late enough for what a statement reads and for what was written there before."""

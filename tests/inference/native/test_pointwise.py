@@ -13,7 +13,6 @@ EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e300, -1e300, 1e-310, float("inf
 COVERED = {
     "__lshift__": "bitwise_left_shift",
     "__rshift__": "bitwise_right_shift",
-    "log_sigmoid": "log_sigmoid_forward",
 }
 C = 11
 
@@ -117,6 +116,8 @@ def test_bounds_and_choices(seeded, hold, seen):
         "where known": (lambda x: torch.where(torch.ones(4, dtype=torch.bool), x, 0.0), x),
         "masked_fill": (lambda x, y: x.masked_fill(y > 0, -torch.inf), x, _numbers(4)),
         "alpha": (lambda x, y: torch.add(x, y, alpha=3) - torch.sub(y, x, alpha=0.5), x, _numbers(4)),
+        "divisor of many": (lambda x, y: (x / y[0, 0], x / y, x[0] / y[0, 0].abs()), _numbers(6, 4), _numbers(6, 1)),
+        "known divisors": (lambda x: (x / 3.0, x / torch.tensor([1.5, 0.0, -torch.inf, 1e-310])), x),
         "rsub": (lambda x: torch.rsub(x, 2.0), x),
         "trunc": (lambda x, y: torch.div(x, y, rounding_mode="trunc"), x, _numbers(4)),
         "floor": (lambda x, y: torch.div(x, y, rounding_mode="floor"), x, _numbers(4)),
@@ -134,6 +135,7 @@ def test_whole_numbers_wrap_and_shift(seeded, hold, seen):
     cases |= {f.__name__: (f, a, small) for f in (torch.remainder, torch.floor_divide, torch.div)}
     cases |= {
         "trunc": (lambda a, b: torch.div(a, b, rounding_mode="trunc"), a, -small),
+        "powers of two": (lambda a: (a % 8, a // 16, a % 1, a // 1, a % -4), a),
         "negative divisor": (lambda a, b: (a // b, a % b), b, -small),
         "square": (lambda a: a * a + a, a),
         "not": (torch.bitwise_not, a),
