@@ -12,8 +12,9 @@ import torch
 from ppzoo.errors import ModelError
 from ppzoo.fitting import prepare, source_of
 from ppzoo.inference.density import SiteReport, format_sites, report_sites
-from ppzoo.inference.program import has_method
+from ppzoo.inference.program import has_method, is_conditioned
 from ppzoo.isolation import isolated
+from ppzoo.judging import PRIOR_ONLY
 
 __all__ = ["SiteTable", "check"]
 
@@ -25,7 +26,7 @@ class SiteTable:
     Attributes:
         name: The model's name.
         sites: One report per site, in the order of the program.
-        notes: Casts that were made on the way.
+        notes: Casts that were made on the way, and a warning where the program observes nothing.
     """
 
     name: str
@@ -43,7 +44,8 @@ class SiteTable:
         return {"model": self.name, "ok": self.ok, "sites": [dataclasses.asdict(site) for site in self.sites]}
 
     def __repr__(self) -> str:
-        return f"{self.name}: {'ready' if self.ok else 'NOT READY'}\n{format_sites(list(self.sites))}"
+        head = f"{self.name}: {'ready' if self.ok else 'NOT READY'}"
+        return "\n".join([head, format_sites(list(self.sites)), *self.notes])
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
@@ -78,4 +80,7 @@ def check(model: Any, data: Any = (), *, device: str = "cpu", dtype: torch.dtype
     pair, own_dtype, notes = prepare(model, data, device=device, fixed=dtype)
     with isolated(seed=0, dtype=own_dtype, device=device, store=pair.store):
         rows = report_sites(pair)
+        conditioned = is_conditioned(pair.trace_model())
+    if not conditioned and (pair.data.args or pair.data.kwargs):
+        notes = (*notes, str(PRIOR_ONLY))
     return SiteTable(str(source_of(model)["name"]), tuple(rows), notes)

@@ -122,7 +122,7 @@ def check(model: Model, **given: Any) -> Answer:
     program, data = _model_and_data(model, given, seed=0, files=UserFiles(0))
     table = ppzoo.check(program, data, **_where(given))
     document = {"status": "ok" if table.ok else "fail", **table.as_dict(), "notes": table.notes}
-    return Answer(document, "\n".join([repr(table), *table.notes]), code=0 if table.ok else 2)
+    return Answer(document, repr(table), code=0 if table.ok else 2)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 from ppzoo.diagnostics.reweighting import diagnose_moments
 from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
 from ppzoo.inference.draws import common_plate, log_weights
-from ppzoo.inference.program import has_method, sites_of
+from ppzoo.inference.program import has_method, is_conditioned, sites_of
 from ppzoo.predicting import local_sites
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
 _MOST, _HALF = 0.9, 0.5  # of the coverage of a perfect sampler: less is for caution, and to be rejected
 _LONGER = "Train longer, widen the networks, or try another seed."
+PRIOR_ONLY = Finding(
+    "caution",
+    "the program observes nothing, so the answer is its prior",
+    "data were given, and no site has obs=",
+    "Hand each site its data: pyro.sample(name, distribution, obs=y).",
+)
 _POINT = Finding(
     "caution",
     "the guide is a point: a mode, without uncertainty",
@@ -52,7 +58,16 @@ def judge(fit: Fit) -> Diagnosis:
     else:
         diagnosis = _joined(_judge_approximation(fit), _judge_codes(fit))
     notes = tuple(Finding("note", note.rstrip("."), "", "") for note in fit.notes)
-    return _joined(diagnosis, Diagnosis((*fit.outcome.findings, *notes), fit.outcome.numbers))
+    return _joined(diagnosis, _judge_program(fit), Diagnosis((*fit.outcome.findings, *notes), fit.outcome.numbers))
+
+
+def _judge_program(fit: Fit) -> Diagnosis:
+    """Whether the program looked at the data that it was given."""
+    if has_method(fit.pair.owner, "critic_loss") or not fit.data_tensors():
+        return Diagnosis()
+    with fit.world("sites"):
+        conditioned = is_conditioned(fit.pair.trace_model())
+    return Diagnosis() if conditioned else Diagnosis((PRIOR_ONLY,))
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:

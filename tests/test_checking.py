@@ -77,6 +77,16 @@ def test_what_cannot_start_is_not_ok(bad):
     assert table.as_dict()["ok"] is False
 
 
+def test_a_program_that_observes_nothing_is_told():
+    def forgetful(y):
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    assert "observes nothing" in repr(ppzoo.check(forgetful, Y))
+    assert "observes nothing" not in repr(ppzoo.check(model, Y))
+    assert "observes nothing" not in repr(ppzoo.check(infinite_factor, Y))
+    assert ppzoo.check(lambda: forgetful(Y)).notes == ()
+
+
 def test_as_dict_is_json():
     found = json.loads(json.dumps(ppzoo.check(model, Y).as_dict()))
     assert found["model"] == "model"

@@ -111,6 +111,27 @@ def test_em_that_ran_out_of_steps_is_told():
     assert done.diagnose().verdict == "trust"
 
 
+def forgetful(y):
+    """The plate of the rows, and no obs=."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("row", len(y)):
+        pyro.sample("y", dist.Normal(mu, 1.0))
+
+
+def weighed(y):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.factor("y", dist.Normal(mu, 1.0).log_prob(y).sum())
+
+
+@pytest.mark.parametrize("options", [{"steps": 5}, {"method": "pyro-nuts", "chains": 1, "warmup": 20, "draws": 4}])
+def test_a_program_that_observes_nothing_is_told(options):
+    fit = ppzoo.fit(forgetful, Y, **options)
+    assert fit.diagnose().verdict != "trust"
+    assert "observes nothing, so the answer is its prior" in words(fit, "caution")
+    for model, data in ((conjugate, Y), (weighed, Y), (lambda: forgetful(Y), ())):  # a factor is an observation
+        assert "observes nothing" not in str(ppzoo.fit(model, data, **options).diagnose())
+
+
 class Mute(nn.Module):
     """A decoder that does not listen to its code: the posterior of every code is the prior."""
 

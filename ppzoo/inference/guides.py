@@ -95,14 +95,23 @@ def _adopted(guide: AutoGuide, owner: Any, model: Callable[..., Any], latent: li
 
 
 def check_guide(pair: Pair) -> None:
-    """Model and guide name the same continuous latent sites, with the same shapes.
+    """Model and guide name the same continuous latent sites, with the same shapes; the guide observes nothing.
 
     Raises:
-        ModelError: If a site is missing, extra, or of another shape.
+        ModelError: If a site is missing, extra, observed, or of another shape.
     """
     if pair.guide is None:
         return
     guide_trace = trace_of(pair.guide, pair.data)
+    observed = [site.name for site in sites_of(guide_trace) if site.kind == "observed"]
+    if observed:  # its density would cancel the model's, and the prior would pass for the posterior
+        raise ModelError(
+            "observes data, which is for the model to do",
+            argument="guide",
+            got=f"obs= at site {', '.join(map(repr, observed))}",
+            expected="a function that samples the latent sites and nothing else",
+            remedy="Leave the observed sites out of the guide; if it is the model itself, give its guide instead.",
+        )
     wanted = {site.name: site for site in sites_of(pair.trace_model()) if site.kind in ("latent", "discrete")}
     given = {site.name: site for site in sites_of(guide_trace) if site.kind in ("latent", "discrete")}
     auxiliary = {name for name, node in nodes_of(guide_trace).items() if (node.get("infer") or {}).get("is_auxiliary")}

@@ -34,6 +34,7 @@ __all__ = [
     "entry_point",
     "first_words",
     "has_method",
+    "is_conditioned",
     "nodes_of",
     "point_guide",
     "run_once",
@@ -290,6 +291,12 @@ def sites_of(trace: poutine.Trace) -> Iterator[Site]:
         plates = tuple((f.name, f.dim, f.size) for f in node["cond_indep_stack"] if f.vectorized)
         auxiliary = bool(node["infer"].get("is_auxiliary"))
         yield Site(name, kind, fn, value, tuple(value.shape), plates, auxiliary)
+
+
+def is_conditioned(trace: poutine.Trace) -> bool:
+    """Whether a run observed anything: a site with ``obs=``, or a factor."""
+    nodes = [node for node in nodes_of(trace).values() if node["type"] == "sample"]
+    return any(node["is_observed"] and not node["infer"].get("_deterministic") for node in nodes)
 
 
 def run_once(program: Callable[..., Any], data: Arguments, argument: str) -> poutine.Trace:

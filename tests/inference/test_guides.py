@@ -65,6 +65,22 @@ def test_missing_and_extra_sites(names, message):
         fit(guide)
 
 
+def test_a_guide_that_observes_is_refused():
+    """With the model as its own guide the weights are constant and the loss is zero: the prior would be trusted."""
+    with pytest.raises(ModelError, match=r"guide: observes data.*got obs= at site 'y'"):
+        fit(model)
+
+
+def test_a_guide_may_have_factors_and_deterministic_sites():
+    def guide(y):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.sample("b", dist.LogNormal(0.0, 1.0))
+        pyro.deterministic("double", 2 * a)
+        pyro.factor("jacobian", torch.tensor(0.0), has_rsample=True)
+
+    assert set(fit(guide).draws(3)) >= {"a", "b"}
+
+
 def test_another_shape():
     def guide(y):
         pyro.sample("a", dist.Normal(torch.zeros(2), 1.0).to_event(1))
