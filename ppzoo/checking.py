@@ -75,7 +75,7 @@ def check(model: Any, data: Any = (), *, device: str = "cpu", dtype: torch.dtype
             "is a game between two networks and has no sites",
             argument="model",
             got=f"a {type(model).__name__}",
-            remedy='Fit it with method="adversarial".',
+            remedy='Fit it with method="adversarial" (--method adversarial).',
         )
     pair, own_dtype, notes = prepare(model, data, device=device, fixed=dtype)
     with isolated(seed=0, dtype=own_dtype, device=device, store=pair.store):

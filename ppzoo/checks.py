@@ -45,7 +45,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
         "Did you mean 'nuts'? Known: 'nuts', 'svi'."
     """
     known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1) or [other for other in known if other.lower() == name.lower()]
     listing = f"Known: {', '.join(map(repr, known))}." if known else "None is known."
     return f"Did you mean {close[0]!r}? {listing}" if close else listing
 

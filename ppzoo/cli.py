@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +22,12 @@ from ppzoo.cli_file import UserFiles, is_file_object
 from ppzoo.cli_flags import DATA, FORCE, METHOD, RUN, SAVED, Folder, Model, flag, takes
 from ppzoo.cli_inputs import (
     check_comparable,
+    check_has_data,
     check_is_fit,
-    check_needs_no_data,
     floating_type,
     make_methods,
     make_model,
+    named_card,
     parse_pairs,
     parse_value,
     read_data,
@@ -73,9 +75,9 @@ def list_(
     **given: Any,
 ) -> Answer:
     """The models of the zoo, or the built-in data sets."""
-    pattern = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    typed, pattern = pattern, pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    lines = list_datasets()
     if "datasets" in given:
-        lines = list_datasets()
         names = fnmatch.filter(lines, pattern)
         found: list[dict[str, Any]] = [{"name": name, "summary": lines[name]} for name in names]
         rows = [[name, lines[name]] for name in names]
@@ -84,7 +86,10 @@ def list_(
         found = [{"name": card.name, "methods": card.methods, "summary": card.summary} for card in cards]
         rows = [[card.name, ", ".join(card.methods), card.summary] for card in cards]
     if not found:
-        return Answer([], f"nothing is called like {pattern}")
+        what, others = ("data set", list_models()) if "datasets" in given else ("model", list(lines))
+        elsewhere = fnmatch.filter(others, pattern)
+        also = f"; a {'model' if what == 'data set' else 'data set'} is: {', '.join(elsewhere)}" if elsewhere else ""
+        return Answer([], f"no {what} is called like {typed!r}{also}")
     header = list(found[0])
     return Answer(found, text_table(header, rows, left=3), rich=rich_table(header, rows, left=3))
 
@@ -93,13 +98,15 @@ def list_(
 @takes()
 def info(name: Annotated[str, typer.Argument(metavar="NAME", help="A name of ppzoo list.")]) -> Answer:
     """The card of a zoo model, and its options."""
-    card = model_card(name)
+    card = named_card(name)
     options = model_options(card)
     lines = [str(card), "  options  --set NAME=VALUE"]
     for option in options:
         default = f" = {option.default}" if option.default else ", required; from the data where it is not given"
-        lines.append(f"    {option.name}: {option.kind}{default}")
-        lines += textwrap.wrap(option.doc, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        kind = f"{option.kind}{default}{', in Python only' if 'Module' in option.kind else ''}"
+        lines.append(f"    {option.name}: {kind}")
+        doc = option.doc.replace("``", "")
+        lines += textwrap.wrap(doc, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)
     document = dataclasses.asdict(card) | {"options": [dataclasses.asdict(option) for option in options]}
     return Answer(document, "\n".join(lines))
 
@@ -207,8 +214,7 @@ def _model_and_data(model: str, given: Mapping[str, Any], *, seed: int, files: U
     options = parse_pairs("--set", given.get("set", ()))
     data = read_data(model, given.get("data"), given.get("target"))
     program = make_model(model, data, options, seed=seed, files=files)
-    if data == ():
-        check_needs_no_data(program)
+    check_has_data(program, data)
     return program, data
 
 
@@ -248,7 +254,7 @@ def _load(folder: str, given: Mapping[str, Any]) -> Fit:
     check_is_fit(folder)
     files = UserFiles(0)
     model = make_model(given["model"], (), {}, seed=0, files=files) if "model" in given else None
-    return ppzoo.load(folder, model=model, **_guide(given, files))
+    return ppzoo.load(os.path.abspath(folder), model=model, **_guide(given, files))
 
 
 def _estimates(summary: pd.DataFrame) -> str:

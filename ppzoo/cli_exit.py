@@ -45,7 +45,7 @@ def _run(verbs: Verbs, arguments: list[str]) -> int:
         complain({"error": "Interrupted", "problem": "interrupted"}, "interrupted", as_json=as_json)
         return 130
     except _UsageError as error:
-        return _report(_usage(error), as_json=as_json, debug=debug)
+        return _report(_usage(error, verbs, arguments), as_json=as_json, debug=debug)
     except PPZooError as error:
         return _report(error, as_json=as_json, debug=debug)
     except BrokenPipeError:
@@ -68,9 +68,11 @@ def _report(error: PPZooError, *, as_json: bool, debug: bool) -> int:
     return 1 if isinstance(error, FitError) else 2
 
 
-def _usage(error: Any) -> OptionError:
+def _usage(error: Any, verbs: Verbs, arguments: list[str]) -> OptionError:
     """A usage error of the parser, as one of ours."""
     names = getattr(getattr(error, "param", None), "opts", None) or [getattr(error, "option_name", "")]
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "ppzoo"
-    return OptionError(error.format_message().rstrip("."), argument=str(names[0]), remedy=f"See {command} --help.")
+    problem, ask, guess = error.format_message().rstrip(".").partition(" Did you mean ")
+    remedy = f"See {' '.join(['ppzoo', *[word for word in arguments[:1] if word in verbs.commands]])} --help."
+    return OptionError(
+        problem.rstrip("."), argument=str(names[0]), remedy=f"{ask.lstrip()}{guess}{ask and ' '}{remedy}"
+    )

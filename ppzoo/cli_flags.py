@@ -54,7 +54,7 @@ METHOD = {
 }  # fmt: skip
 RUN = {
     "seed": flag("Decides everything random of the fit.", metavar="INT"),
-    "out": flag("Folder to write to.", metavar="FOLDER"),
+    "out": flag("Folder to write to. Default: none of fit, runs/MODEL-compare of compare.", metavar="FOLDER"),
     "quiet": flag("No progress.", "--quiet", kind=bool),
     "allow_unconverged": flag("Exit with 0 where the answer is not to be trusted.", "--allow-unconverged", kind=bool),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ppzoo.checks import check_choice, check_matrix, nearest
 from ppzoo.cli_card import model_options
 from ppzoo.cli_file import UserFiles, is_file_object
-from ppzoo.datasets import load_dataset
+from ppzoo.datasets import list_datasets, load_dataset
 from ppzoo.errors import DataError, ModelError, NotFittedError, OptionError
 from ppzoo.rng import stream_seed
-from ppzoo.zoo import create_model, list_models, model_card
+from ppzoo.zoo import Card, create_model, list_models, model_card
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from ppzoo.inference.outcome import Method
 
 __all__ = [
-    "check_comparable", "check_is_fit", "check_needs_no_data", "floating_type", "make_methods", "make_model",
-    "parse_pairs", "parse_value", "read_data", "short_name",
+    "check_comparable", "check_has_data", "check_is_fit", "floating_type", "make_methods", "make_model",
+    "named_card", "parse_pairs", "parse_value", "read_data", "short_name",
 ]  # fmt: skip
 
 _WORDS = {"True": True, "False": False, "None": None}
@@ -83,7 +84,7 @@ def read_data(model: str, source: str | None, target: str | None) -> Dataset | t
         ModelError: If the zoo has no such model.
     """
     if not is_file_object(model):
-        source = source if source is not None else model_card(model).data
+        source = source if source is not None else named_card(model).data
     if source is not None:
         record = load_dataset(source)
         return record if target is None else _with_target(record, target)
@@ -124,7 +125,7 @@ def make_model(text: str, data: Dataset | tuple[()], options: dict[str, Any], *,
         OptionError: If an option is unknown, missing or outside its range.
     """
     if not is_file_object(text):
-        required = [option.name for option in model_options(model_card(text)) if not option.default]
+        required = [option.name for option in model_options(named_card(text)) if not option.default]
         return create_model(text, seed=seed, **_with_features(options, required, data))
     found = files.find(text, argument="model")
     if inspect.isclass(found):
@@ -169,20 +170,48 @@ def _make_class(kind: type, options: dict[str, Any], data: Dataset | tuple[()]) 
     return kind(**options)
 
 
-def check_needs_no_data(program: Any) -> None:
-    """Raise :class:`DataError` where a program cannot do without data and there are none."""
+def named_card(name: str) -> Card:
+    """The card of a zoo model; where there is none, the error knows what else a name may have meant.
+
+    Raises:
+        ModelError: If there is no such model.
+    """
+    if name in list_models():
+        return model_card(name)
+    file, _, called = name.partition(":")
+    if Path(f"{file}.py").is_file():
+        remedy = f"Did you mean {file}.py:{called or 'model'}?"
+    elif name in list_datasets():
+        remedy = f"It is a data set: give a model, and --data {name}."
+    else:
+        remedy = nearest(name, list_models())
+    expected = "a name of ppzoo list, or path/to/file.py:object"
+    raise ModelError("is not in the zoo", argument="model", got=repr(name), expected=expected, remedy=remedy)
+
+
+def check_has_data(program: Any, data: Dataset | tuple[()]) -> None:
+    """Raise :class:`DataError` where a program needs data and there are none, or a ``y`` that a table does not name."""
     from ppzoo.datasets.signature import signature_of
     from ppzoo.inference.program import entry_point, has_method
 
     game = has_method(program, "critic_loss")
     required = signature_of(program.critic_loss if game else entry_point(program)).required
-    if required:
+    if not data and required:
         raise DataError(
             "the model needs data",
             argument="--data",
             got="nothing",
             expected=f"the arguments {', '.join(required)}",
             remedy="Give --data a file, or a name of ppzoo list --datasets.",
+        )
+    columns = data.columns.get("x", ()) if data else ()
+    if data and [name for name in required if name not in {*data.data, *columns}] == ["y"] and len(columns) > 1:
+        raise DataError(
+            "the model needs a response y, and the table names none",
+            argument="--target",
+            got="nothing",
+            expected=f"one of the columns {', '.join(map(repr, columns[:8]))}{' ...' if len(columns) > 8 else ''}",
+            remedy=f"Say which, as in --target {shlex.quote(columns[-1])}: the others stay in x.",
         )
 
 
@@ -221,7 +250,7 @@ def check_comparable(model: str) -> None:
         return
     cards = [model_card(name) for name in list_models()]
     comparable = [card.name for card in cards if {"svi", "nuts"} <= set(card.methods)]
-    card = model_card(model)
+    card = named_card(model)
     if model in comparable:
         return
     method = "" if card.methods[0] == "svi" else f" --method {card.methods[0]}"
@@ -245,16 +274,24 @@ def floating_type(name: str | None) -> torch.dtype | None:
 
 
 def check_is_fit(folder: str) -> None:
-    """Raise :class:`NotFittedError` where a model stands in place of the folder of a fit."""
-    if Path(folder).is_dir() or not (folder in list_models() or is_file_object(folder)):
-        return
-    raise NotFittedError(
-        "is a model and not a fit",
-        argument="folder",
-        got=repr(folder),
-        expected="a folder that ppzoo fit --out has written",
-        remedy=f"Fit it first: ppzoo fit {folder} --out runs/{short_name(folder)}",
-    )
+    """Raise :class:`NotFittedError` where a model or any other folder stands in place of the folder of a fit."""
+    expected = "a folder that ppzoo fit --out has written"
+    if Path(folder).is_dir():
+        if not (Path(folder) / "manifest.json").exists():
+            inside = sorted(path.parent.name for path in Path(folder).glob("*/manifest.json"))[:5]
+            remedy = f"There are fits in it: {', '.join(inside)}." if inside else "Check the path."
+            raise NotFittedError(
+                "is a folder without a fit", argument="folder", got=repr(folder), expected=expected, remedy=remedy
+            )
+    elif folder in list_models() or is_file_object(folder):
+        model = f"{folder}:model" if folder.endswith(".py") else folder
+        raise NotFittedError(
+            "is a model and not a fit",
+            argument="folder",
+            got=repr(folder),
+            expected=expected,
+            remedy=f"Fit it first: ppzoo fit {model} --out runs/{short_name(model)}",
+        )
 
 
 def short_name(model: str) -> str:

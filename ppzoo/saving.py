@@ -103,7 +103,10 @@ def load(path: str | os.PathLike[str], *, model: Any = None, guide: Any = None) 
     folder = read_folder(path)
     manifest = folder.manifest
     if manifest.get("fit") != _FORMAT:
-        raise _damaged(path, "is not a saved fit", f"{manifest.get('fit')!r}")
+        kind = manifest.get("fit", manifest.get("kind"))
+        raise _damaged(
+            path, "is not a saved fit", f"a folder of kind {kind!r}", "one that fit.save or --out has written"
+        )
     try:
         return _rebuild(folder, model, guide, path)
     except StorageError:

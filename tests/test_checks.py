@@ -66,6 +66,7 @@ def test_seeds_reach_their_ends():
 
 def test_the_nearest_name():
     assert checks.nearest("ppac", ["ppca", "gmm"]) == "Did you mean 'ppca'? Known: 'gmm', 'ppca'."
+    assert checks.nearest("NUTS", ["nuts", "svi"]) == "Did you mean 'nuts'? Known: 'nuts', 'svi'."
     assert checks.nearest("xyz", ["ppca"]) == "Known: 'ppca'."
     assert checks.nearest("xyz", []) == "None is known."
     with pytest.raises(OptionError, match=r"guide: not one.*got 'mvm'; expected one of 'mvn', 'normal'.*mean 'mvn'"):

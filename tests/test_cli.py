@@ -97,6 +97,11 @@ def test_list_and_info():
     assert card["methods"] == ["nuts", "svi"]
     assert card["options"][0]["name"] == "centred"
     assert "centred: bool = False" in run("info", "eight_schools").stdout
+    assert "encoder_network: nn.Module | None = None, in Python only" in run("info", "vae").stdout
+    assert "``" not in run("info", "vae").stdout
+    assert run("list", "digits").stdout == "no model is called like 'digits'; a data set is: digits\n"
+    assert run("list", "--datasets", "vae").stdout == "no data set is called like 'vae'; a model is: vae\n"
+    assert run("list", "foo").stdout == "no model is called like 'foo'\n"
     assert run("--version").stdout == f"ppzoo {ppzoo.__version__}\n"
 
 
@@ -132,14 +137,15 @@ def test_check_exits_with_2_where_inference_could_not_start(coin):
     assert run("check", "coin.py:impossible", "--data", "throws.csv").exit_code == 2
 
 
-def test_fit_diagnose_and_sample_of_a_saved_fit(coin):
+def test_fit_diagnose_and_sample_of_a_saved_fit(coin, monkeypatch):
     common = ["--model", "coin.py:coin", "--json"]
     fit = run("fit", "coin.py:Coin", "--data", "throws.csv", "--set", "prior=2", "--out", "runs/a", "--json", *SHORT)
     document = json.loads(fit.stdout)
     assert document["status"] in {"ok", "warn", "fail"}
     assert fit.exit_code == (3 if document["status"] == "fail" else 0)
     assert set(document["summary"]) == {"p[0]", "p[1]"}
-    diagnosed = json.loads(run("diagnose", "runs/a", *common).stdout)
+    result = run("diagnose", "runs/a", *common)
+    diagnosed, diagnosed_code = json.loads(result.stdout), result.exit_code
     assert diagnosed["diagnosis"]["verdict"] == document["diagnosis"]["verdict"]
     drawn = json.loads(run("sample", "runs/a", "-n", "3", *common).stdout)
     assert drawn == {"shape": [3, 2], "columns": ["[/x]", "\x1b[2J"], "sample": [[0, 1], [2, 3], [4, 5]]}
@@ -148,6 +154,9 @@ def test_fit_diagnose_and_sample_of_a_saved_fit(coin):
     assert np.load("x.npy", allow_pickle=False).shape == (16, 2)
     assert run("sample", "runs/a", *common, "--out", "x.npy").exit_code == 2
     assert run("sample", "runs/a", *common, "--out", "x.npy", "--force").exit_code == 0
+    monkeypatch.chdir(coin / "runs" / "a")
+    assert run("diagnose", ".", "--model", "../../coin.py:coin", "--json").exit_code == diagnosed_code
+    monkeypatch.chdir(coin)
     without = run("diagnose", "runs/a")
     assert without.exit_code == 2
     assert "StorageError" in without.stderr
@@ -228,6 +237,9 @@ WRONG = {
     "compare eight_schools --methods svi,nuts --tolerance 1": (["No such option"], "--tolerance"),
     "compare eight_schools --out coin.py": (["is a file"], None),
     "diagnose absent": ([], None),
+    "diagnose .": (["is a folder without a fit"], "folder"),
+    "fit throws": (["expected a name of ppzoo list"], "model"),
+    "fit linear_regression --data throws.csv": (["the table names none", "'[/x]'"], "--target"),
     "sample absent -n 0": (["got 0"], "n"),
     "sample absent --out x.pkl": (["is not a name for this file", ".npy or .csv"], "'x.pkl'"),
 }

@@ -70,16 +70,26 @@ def test_a_bug_says_how_to_see_more():
     assert "Traceback" in run("fail", "data", "--debug").stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["fail"], "Missing argument"),
-        (["say", "--cod", "3"], "No such option"),
-        (["say", "--code", "x"], "--code"),
-        (["sai"], "No such command"),
-        (["--nothing"], "No such option"),
-    ],
-)
+USAGE = [
+    (["fail"], "Missing argument"),
+    (["say", "--cod", "3"], "No such option"),
+    (["say", "--code", "x"], "--code"),
+    (["sai"], "No such command"),
+    (["--nothing"], "No such option"),
+    (["say", "--code"], "requires an argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE)
+def test_a_usage_error_is_one_sentence_and_a_remedy(arguments, message):
+    result = run(*arguments)
+    assert result.stderr.endswith(" --help.\n")
+    assert "?." not in result.stderr
+    verb = f"ppzoo {arguments[0]}" if arguments[0] in {"say", "fail"} else "ppzoo"
+    assert f"See {verb} --help." in result.stderr
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE)
 def test_a_usage_error_is_the_users_input(arguments, message):
     result = run(*arguments)
     assert result.exit_code == 2

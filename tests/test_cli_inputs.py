@@ -8,10 +8,12 @@ import pytest
 from ppzoo.cli_file import UserFiles
 from ppzoo.cli_inputs import (
     check_comparable,
+    check_has_data,
     check_is_fit,
     floating_type,
     make_methods,
     make_model,
+    named_card,
     parse_pairs,
     parse_value,
     read_data,
@@ -159,11 +161,62 @@ def test_columns_are_counted_in_a_table_only(shape):
         make_model("gmm", data, {}, seed=0, files=UserFiles(0))
 
 
-@pytest.mark.parametrize("name", ["vae", "mine.py:model"])
-def test_a_model_is_no_fit(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "fit"),
+    [
+        ("vae", "ppzoo fit vae --out runs/vae"),
+        ("mine.py:model", "ppzoo fit mine.py:model --out runs/mine-model"),
+        ("mine.py", "ppzoo fit mine.py:model --out runs/mine-model"),
+    ],
+)
+def test_a_model_is_no_fit(name, fit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(NotFittedError, match=rf"is a model and not a fit; got '{name}'.*ppzoo fit {name} --out runs/"):
+    with pytest.raises(NotFittedError, match=rf"is a model and not a fit; got '{name}'.*{fit}$"):
         check_is_fit(name)
     check_is_fit("runs/a")
     (tmp_path / name).mkdir()
+    (tmp_path / name / "manifest.json").write_text("{}")
     check_is_fit(name)
+
+
+def test_a_folder_without_a_fit_says_what_is_in_it(tmp_path):
+    with pytest.raises(NotFittedError, match=r"is a folder without a fit; got .*Check the path"):
+        check_is_fit(str(tmp_path))
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    with pytest.raises(NotFittedError, match=r"There are fits in it: a, b\."):
+        check_is_fit(str(tmp_path))
+
+
+def test_a_name_that_is_not_in_the_zoo_is_guessed_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("")
+    assert named_card("vae").data == "digits"
+    for name, remedy in {
+        "vea": "Did you mean 'vae'?",
+        "digits": "It is a data set: give a model, and --data digits.",
+        "mine": "Did you mean mine.py:model?",
+        "mine:guide": "Did you mean mine.py:guide?",
+    }.items():
+        with pytest.raises(ModelError, match=r"expected a name of ppzoo list, or path/to/file\.py:object") as raised:
+            named_card(name)
+        assert raised.value.remedy.startswith(remedy)
+
+
+def test_a_response_that_no_column_is_named_as():
+    pytest.importorskip("torch")
+    table = Dataset("t", {"x": np.zeros((3, 2))}, columns={"x": ("height", "my weight")})
+
+    def regression(x, y): ...
+
+    with pytest.raises(DataError, match=r"--target: .*'height', 'my weight'.*--target 'my weight': the others"):
+        check_has_data(regression, table)
+    check_has_data(regression, Dataset("t", {"x": np.zeros((3, 2)), "y": np.zeros(3)}, columns=table.columns))
+    check_has_data(regression, Dataset("t", {"x": np.zeros((3, 2))}, columns={"x": ("y", "height")}))
+    check_has_data(regression, Dataset("t", {"x": np.zeros((3, 1))}, columns={"x": ("height",)}))  # the door says it
+    check_has_data(lambda x, y, sigma: None, table)
+    check_has_data(lambda table, y=None: None, table)
+    check_has_data(lambda: None, ())
+    with pytest.raises(DataError, match=r"--data: the model needs data; got nothing; expected the arguments x, y"):
+        check_has_data(regression, ())

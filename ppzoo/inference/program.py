@@ -269,7 +269,7 @@ def check_program_like(model: Any, method: str) -> None:
             argument="method",
             got=repr(method),
             expected="'adversarial'",
-            remedy='Use method="adversarial".',
+            remedy='Use method="adversarial" (--method adversarial).',
         )
     entry_point(model)
 

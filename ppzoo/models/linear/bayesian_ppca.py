@@ -53,7 +53,8 @@ class BayesianPPCA(PyroModule):
     def __init__(self, *, features: int, latents: int = 2, prior_scale: float = 10.0) -> None:
         super().__init__()
         self.features = check_integer("features", features, minimum=2)
-        self.latents = check_integer("latents", latents, maximum=self.features - 1)
+        why = f"fewer than the {self.features} columns"
+        self.latents = check_integer("latents", latents, maximum=self.features - 1, why=why)
         self.prior_scale = check_real("prior_scale", prior_scale, above=0)
 
     def model(self, x: Tensor) -> None:

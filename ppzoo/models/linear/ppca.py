@@ -79,7 +79,8 @@ class PPCA(PyroModule):
     def __init__(self, *, features: int, latents: int = 2) -> None:
         super().__init__()
         self.features = check_integer("features", features, minimum=2)
-        self.latents = check_integer("latents", latents, maximum=self.features - 1)
+        why = f"fewer than the {self.features} columns"
+        self.latents = check_integer("latents", latents, maximum=self.features - 1, why=why)
         self.W = nn.Parameter(torch.randn(self.features, self.latents))
         self.mu = nn.Parameter(torch.zeros(self.features))
         sigma = PyroParam(torch.tensor(1.0), constraint=dist.constraints.positive)
