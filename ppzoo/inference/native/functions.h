@@ -1,7 +1,8 @@
-/* Elementary functions of D within about one unit in the last place, without branches.
+/* Elementary functions of D within about one unit in the last place.
 
    Arguments are reduced as in W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980); the
-   polynomials are Chebyshev fits of the remainders, made with 60 digits. */
+   polynomials are Chebyshev fits of the remainders, made with 60 digits. What is rare (infinities, NaN, numbers near the
+   ends of the range) is mended lane by lane, out of line: a lane's result never depends on its neighbours. */
 
 #define SHIFTER 0x1.8p52 /* adding it leaves the nearest integer in the low bits */
 #define LN2_HIGH 0x1.62e42fefa3800p-1 /* its last eleven bits are zero: multiples are exact */
@@ -9,6 +10,8 @@
 
 /* 2^n for the n that lies in the low bits of k, -1022 <= n <= 1023 */
 INLINE D power_of_two(I k) { return (D)((k + 1023) << 52); }
+/* a small integer as a double */
+INLINE D small_i_to_d(I k) { return value(k + bits(splat_d(SHIFTER))) - SHIFTER; }
 
 /* exp(r) - 1 - r - r^2 / 2 over r^3, |r| <= log(2) / 2 */
 INLINE D exp_tail(D r) {
@@ -31,14 +34,23 @@ INLINE D exp_reduce(D x, D *r) {
   return shifted;
 }
 
-INLINE D exp_d(D x) {
+/* exp(r), |r| <= log(2) / 2 */
+INLINE D exp_reduced(D r) { return 1.0 + (r + r * r * (0.5 + r * exp_tail(r))); }
+
+RARE D exp_rare(D x) {
   D r;
   x = pick_d(x > 710.0, splat_d(710.0), x);
   x = pick_d(x < -746.0, splat_d(-746.0), x);
-  I n = bits(exp_reduce(x, &r)) - bits(splat_d(SHIFTER));
-  D p = 1.0 + (r + r * r * (0.5 + r * exp_tail(r)));
-  I half = n >> 1; /* in two steps, since 2^n alone may leave the range */
-  return p * power_of_two(half) * power_of_two(n - half);
+  I n = bits(exp_reduce(x, &r)) - bits(splat_d(SHIFTER)), half = n >> 1;
+  return exp_reduced(r) * power_of_two(half) * power_of_two(n - half); /* 2^n alone may leave the range */
+}
+
+INLINE D exp_d(D x) {
+  D r, n = exp_reduce(x, &r);
+  D y = value(bits(exp_reduced(r)) + (bits(n) << 52));
+  I rare = ~(abs_d(x) < 700.0);
+  if (any(rare)) y = pick_d(rare, exp_rare(x), y);
+  return y;
 }
 NARROW(exp)
 
@@ -68,24 +80,44 @@ INLINE D log1p_rest(D f) {
   return s * (half + p * z) - half;
 }
 
-INLINE D log_d(D x) {
-  I tiny = x < 0x1p-1022;
-  D y = pick_d(tiny, x * 0x1p54, x);
-  I k = (bits(y) - bits(splat_d(0x1.6a09e667f3bcdp-1))) >> 52;
-  D f = (D)(bits(y) - (k << 52)) - 1.0;
-  D n = value(k + bits(splat_d(SHIFTER))) - SHIFTER - truth_d(tiny) * 54.0;
-  D r = n * LN2_HIGH + (f + (log1p_rest(f) + n * LN2_LOW));
+/* x = 2^n (1 + f), x positive and normal */
+INLINE D log_reduce(D x, I *n) {
+  I k = (bits(x) - bits(splat_d(0x1.6a09e667f3bcdp-1))) >> 52;
+  *n = k;
+  return (D)(bits(x) - (k << 52)) - 1.0;
+}
+
+/* n log 2 + log(1 + f) */
+INLINE D log_sum(D n, D f) { return n * LN2_HIGH + (f + (log1p_rest(f) + n * LN2_LOW)); }
+
+RARE D log_rare(D x) {
+  I k;
+  D f = log_reduce(x * 0x1p54, &k);
+  D r = log_sum(small_i_to_d(k - 54), f);
   r = pick_d(x == INFINITY, x, r);
   r = pick_d(x == 0.0, splat_d(-INFINITY), r);
   return pick_d((x < 0.0) | (x != x), splat_d(NAN), r);
 }
+
+INLINE D log_d(D x) {
+  I k, rare = ~((x >= 0x1p-1022) & (x < INFINITY));
+  D f = log_reduce(x, &k);
+  D r = log_sum(small_i_to_d(k), f);
+  if (any(rare)) r = pick_d(rare, log_rare(x), r);
+  return r;
+}
 NARROW(log)
 
+RARE D log1p_rare(D x) { return pick_d(x == -1.0, splat_d(-INFINITY), pick_d(x == INFINITY, x, splat_d(NAN))); }
+
+/* 1 + f is 1 + x over 2^n, with what rounding took from 1 + x */
 INLINE D log1p_d(D x) {
   D u = 1.0 + x;
-  D c = (x - (u - 1.0)) / u; /* what rounding took from u */
-  D r = log_d(u) + pick_d(abs_d(c) < 1.0, c, splat_d(0.0));
-  return pick_d(u == 1.0, x, r);
+  I k, rare = ~((x > -1.0) & (x < INFINITY));
+  D f = log_reduce(u, &k) + (x - (u - 1.0)) * power_of_two(-k);
+  D r = log_sum(small_i_to_d(k), f);
+  if (any(rare)) r = pick_d(rare, log1p_rare(x), r);
+  return r;
 }
 NARROW(log1p)
 
@@ -149,11 +181,9 @@ NARROW(tan)
 /* x^y by the logarithm in two parts; the cases of IEEE 754 */
 static D pow_d(D x, D y) {
   D b = abs_d(x);
-  I tiny = b < 0x1p-1022;
-  D v = pick_d(tiny, b * 0x1p54, b);
-  I k = (bits(v) - bits(splat_d(0x1.6a09e667f3bcdp-1))) >> 52;
-  D f = (D)(bits(v) - (k << 52)) - 1.0;
-  D n = value(k + bits(splat_d(SHIFTER))) - SHIFTER - truth_d(tiny) * 54.0;
+  I k, tiny = b < 0x1p-1022;
+  D f = log_reduce(pick_d(tiny, b * 0x1p54, b), &k);
+  D n = small_i_to_d(k - (tiny & 54));
   D a = n * LN2_HIGH, rest = log1p_rest(f) + n * LN2_LOW;
   D u = a + f, lower = (a - (u - (u - a))) + (f - (u - a));
   D high = u + (rest + lower), low = (u - high) + (rest + lower);

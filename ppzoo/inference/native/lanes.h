@@ -38,7 +38,21 @@ INLINE I f_to_i(F x) { return __builtin_convertvector(x, I); }
 INLINE D truth_d(I m) { return (D)(m & (I)splat_d(1.0)); }
 INLINE F truth_f(I m) { return d_to_f(truth_d(m)); }
 
+/* whether a truth holds in any lane: one instruction where there are mask registers */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+typedef long long MASK_LANES __attribute__((vector_size(8 * LANES)));
+#if LANES == 8
+INLINE int any(I m) { return __builtin_ia32_cvtq2mask512((MASK_LANES)m) != 0; }
+#elif LANES == 4
+INLINE int any(I m) { return __builtin_ia32_cvtq2mask256((MASK_LANES)m) != 0; }
+#else
+INLINE int any(I m) { return __builtin_ia32_cvtq2mask128((MASK_LANES)m) != 0; }
+#endif
+#else
 INLINE int any(I m) { int64_t r = 0; EACH r |= m[l]; return r != 0; }
+#endif
+/* code that hardly ever runs, out of the way of the rest */
+#define RARE static __attribute__((noinline, cold))
 
 INLINE D abs_d(D x) { return (D)((I)x & INT64_MAX); }
 INLINE F abs_f(F x) { return (F)((J)x & INT32_MAX); }
