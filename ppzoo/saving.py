@@ -172,7 +172,12 @@ def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:
     options = dict(manifest["options"])
     if options.get("guide") == _OWN:
         if guide is None:
-            raise _damaged(path, "was fitted with a guide of your own", "no guide", "ppzoo.load(path, guide=...)")
+            raise _damaged(
+                path,
+                "was fitted with a guide of your own",
+                "no guide",
+                "ppzoo.load(path, guide=...), or --guide file.py:object",
+            )
         options["guide"] = guide
     return method_value(manifest["method"], options)
 
@@ -180,7 +185,10 @@ def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:
 def _make(source: Any, path: str | os.PathLike[str]) -> Any:
     if not source["zoo"] or _OWN in source["options"].values():
         raise _damaged(
-            path, f"holds a fit of your own model {source['name']!r}", "no model", "ppzoo.load(path, model=...)"
+            path,
+            f"holds a fit of your own model {source['name']!r}",
+            "no model",
+            "ppzoo.load(path, model=...), or --model file.py:object",
         )
     return create_model(source["name"], **_options(source))
 

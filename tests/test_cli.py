@@ -160,6 +160,7 @@ def test_fit_diagnose_and_sample_of_a_saved_fit(coin, monkeypatch):
     without = run("diagnose", "runs/a")
     assert without.exit_code == 2
     assert "StorageError" in without.stderr
+    assert "--model file.py:object" in without.stderr
 
 
 def test_a_program_that_cannot_be_sampled_says_what_can_be_done(coin):
