@@ -89,7 +89,8 @@ def test_a_bar_ends_with_an_error(monkeypatch):
     ("method", "options", "figures"),
     [
         ("svi", {"steps": 5}, "svi: 5/5, 0 s left loss "),
-        ("nuts", {"chains": 1, "warmup": 20, "draws": 4}, "nuts: 24/24, 0 s left chain 1, divergences 0, step "),
+        ("nuts", {"chains": 1, "warmup": 20, "draws": 4}, "nuts: 24/24, 0 s left divergences 0, step "),
+        ("pyro-nuts", {"chains": 1, "warmup": 20, "draws": 4}, "24/24, 0 s left chain 1, divergences 0, step "),
     ],
 )
 def test_a_fit_says_how_it_goes(method, options, figures, capsys):

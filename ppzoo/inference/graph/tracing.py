@@ -7,6 +7,7 @@ would record wrongly is refused here: randomness, which a replay would not repea
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,6 +40,7 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
     graph = _recorded(function, examples)
     if any(_writes(node.target) for node in graph.graph.nodes):
         graph = _recorded(torch.func.functionalize(graph, remove="mutations"), examples)
+    _let_fail(graph)
     return simplify(graph, examples)
 
 
@@ -63,6 +65,29 @@ def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.Gr
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotTraceable(f"it draws at random inside ({node.target})")
     return graph
+
+
+def _let_fail(graph: fx.GraphModule) -> None:
+    """A matrix without Cholesky factor gives NaN where it would raise: one chain far out must not end the others."""
+    aten = torch.ops.aten
+    for node in list(graph.graph.nodes):
+        if node.target is aten._linalg_check_errors.default:  # noqa: SLF001  # the name of an operation
+            graph.graph.erase_node(node)
+        elif node.target is aten.linalg_cholesky_ex.default:
+            with graph.graph.inserting_after(node):
+                factor, info = (graph.graph.call_function(operator.getitem, (node, i)) for i in (0, 1))
+            with graph.graph.inserting_after(factor):
+                failed = graph.graph.call_function(aten.gt.Scalar, (info, 0))
+            with graph.graph.inserting_after(failed):
+                failed = graph.graph.call_function(aten.unsqueeze.default, (failed, -1))
+            with graph.graph.inserting_after(failed):
+                failed = graph.graph.call_function(aten.unsqueeze.default, (failed, -1))
+            with graph.graph.inserting_after(failed):
+                guarded = graph.graph.call_function(aten.masked_fill.Scalar, (factor, failed, float("nan")))
+            for user in list(node.users):
+                if user.target is operator.getitem and user.args[1] == 0 and user is not factor:
+                    user.replace_all_uses_with(guarded)
+    graph.recompile()
 
 
 def _in_parts() -> dict[Any, Callable[..., Any]]:

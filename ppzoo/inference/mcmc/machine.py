@@ -16,8 +16,10 @@ from ppzoo.inference.graph.tracing import map_chains, trace
 from ppzoo.inference.mcmc.integrator import LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 from ppzoo.inference.mcmc.streams import normals, uniforms
+from ppzoo.inference.native.loop import compile_loop
+from ppzoo.inference.native.values import Unsupported
 
-__all__ = ["Chains", "Replayed"]
+__all__ = ["Chains", "Machine", "Native", "Replayed", "machine_of"]
 
 Fields = dict[str, Tensor]
 
@@ -31,7 +33,7 @@ class Chains:
         steps: Steps that each chain has taken, ``(C,)``: the counter of its noise.
         rows: The fields of the kernel's info, each ``(C, B, ...)``.
         counts: How many of a chain's rows are filled, ``(C,)``.
-        room: How many rows a chain may fill before it stands still, ``(C,)``, at most ``B``.
+        room: How many it may fill before it stands still, ``(C,)``, at most ``B``.
     """
 
     state: Fields
@@ -46,36 +48,71 @@ class Chains:
         return Chains(self.state, self.steps, rows, torch.zeros_like(self.counts), room)
 
 
-class Replayed:
-    """The step as a graph of tensor operations over all chains, replayed one by one; any device, any type."""
+class Machine:
+    """All chains of one kernel on one density; what they have in common, however they are advanced.
 
-    road = "replayed graph"
+    Attributes:
+        kernel: The sampler.
+        keys: Each chain's key, ``(C, 2)``.
+        road: How steps are computed, in words.
+    """
+
+    road = ""
 
     def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
-        """Trace everything for the chains of ``keys (C, 2)`` at positions like ``like (D,)``."""
+        """For the chains of ``keys (C, 2)`` at positions like ``like (D,)``."""
         self.kernel, self.keys = kernel, keys
         self._density, self._like = density, like
-        chains = len(keys)
-        state, noise = self._example()
-        flat = [*state, *noise]
-        one = trace(self._step, flat)
-        self._mapped = map_chains(one, [v.expand(chains, *v.shape).contiguous() for v in flat])
-        key, t = keys[0], torch.zeros((), dtype=torch.int64, device=like.device)
-        self._noise_of_one = trace(self._noise, [key, t])
 
     def start(self, q: Tensor, settings: Settings) -> Chains:
         """All chains at positions ``q (C, D)``, each under its own settings, with no rows."""
         steps = torch.zeros(len(self.keys), dtype=torch.int64, device=q.device)
         lp, g = torch.func.vmap(self._density)(q)
-        noise = self.kernel.Noise(*(n[:, 0] for n in self._noise_ahead(steps, 1)))
-        state = torch.func.vmap(self.kernel.init)(q, lp, g, noise, settings)
-        fields = {name: value.contiguous() for name, value in state._asdict().items()}
+        noise = torch.func.vmap(self._noise)(self.keys, steps)
+        state = torch.func.vmap(self.kernel.init)(q, lp, g, self.kernel.Noise(*noise), settings)
+        fields = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state._asdict().items()}
         _, _, info = self.kernel.step(self._density, *self._example())
         rows = {name: value.new_zeros((len(q), 0, *value.shape)) for name, value in info._asdict().items()}
         return Chains(fields, steps + 1, rows, steps.clone(), steps.clone())
 
     def advance(self, chains: Chains, steps: int) -> int:
-        """Take ``steps`` steps with every chain that has room, in place; the gradients that were computed."""
+        """Take up to ``steps`` steps with every chain that has room, in place; the gradients that were computed."""
+        raise NotImplementedError
+
+    def _noise(self, key: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        plain, size = len(self.kernel.Noise._fields) - 1, len(self._like)
+        u = uniforms(key, t, plain + size + size % 2)
+        return (*u[:plain].unbind(), normals(u[plain:])[:size].to(self._like.dtype))
+
+    def _step(self, state: Any, noise: Any) -> tuple[Tensor, ...]:
+        state, ended, info = self.kernel.step(self._density, state, noise)
+        return (*state, ended, *info)
+
+    def _example(self) -> tuple[Any, Any]:
+        """A state and noise with the right shapes and types."""
+        q = self._like
+        zero = torch.zeros((), dtype=torch.int64, device=q.device)
+        one = torch.ones((), dtype=q.dtype, device=q.device)
+        noise = self.kernel.Noise(*self._noise(self.keys[0], zero))
+        lp, g = self._density(q)
+        return self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), zero + 1)), noise
+
+
+class Replayed(Machine):
+    """The step as a graph of tensor operations over all chains, replayed one by one; any device, any program."""
+
+    road = "replayed graph"
+
+    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
+        super().__init__(kernel, density, keys, like)
+        state, noise = self._example()
+        flat, cut = [*state, *noise], len(state)
+        one = trace(lambda *v: self._step(kernel.State(*v[:cut]), kernel.Noise(*v[cut:])), flat)
+        self._mapped = map_chains(one, [v.expand(len(keys), *v.shape).contiguous() for v in flat])
+        self._noise_of_one = trace(self._noise, [keys[0], torch.zeros((), dtype=torch.int64, device=like.device)])
+
+    def advance(self, chains: Chains, steps: int) -> int:
+        """As :meth:`Machine.advance`; chains that stand still are computed with the others, and counted."""
         noise = self._noise_ahead(chains.steps, steps)
         state = list(chains.state.values())
         everyone = torch.arange(len(self.keys), device=self.keys.device)
@@ -105,24 +142,45 @@ class Replayed:
         each = torch.func.vmap(torch.func.vmap(self._noise_of_one, (None, 0)), (0, 0))
         return list(each(self.keys, t))
 
-    def _noise(self, key: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-        u = uniforms(key, t, len(self.kernel.Noise._fields) - 1)
-        return (*u.unbind(), normals(key, t, len(self._like)).to(self._like.dtype))
 
-    def _step(self, *flat: Tensor) -> tuple[Tensor, ...]:
-        cut = len(self.kernel.State._fields)
-        state, noise = self.kernel.State(*flat[:cut]), self.kernel.Noise(*flat[cut:])
-        state, ended, info = self.kernel.step(self._density, state, noise)
-        return (*state, ended, *info)
+class Native(Machine):
+    """The step, its noise included, as machine code: chains are lanes of a CPU's vectors, each at its own pace."""
 
-    def _example(self) -> tuple[Any, Any]:
-        """A state and noise with the right shapes and types."""
-        q = self._like
-        zero = torch.zeros((), dtype=torch.int64, device=q.device)
-        one = torch.ones((), dtype=q.dtype, device=q.device)
-        noise = self.kernel.Noise(*self._noise(self.keys[0], zero))
-        lp, g = self._density(q)
-        return self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), zero + 1)), noise
+    road = "machine code"
+
+    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
+        """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code."""
+        super().__init__(kernel, density, keys, like)
+        state, _ = self._example()
+        cut = len(state)
+
+        def step(*flat: Tensor) -> tuple[Tensor, ...]:
+            key, t = flat[cut:]
+            new = self._step(kernel.State(*flat[:cut]), kernel.Noise(*self._noise(key, t)))
+            return (*new[:cut], key.clone(), t + 1, *new[cut:])
+
+        fields = {**state._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
+        _, _, info = kernel.step(self._density, *self._example())
+        graph = trace(step, list(fields.values()))
+        self._loop = compile_loop(graph, state=fields, noise={}, shared={}, row=info._asdict())
+
+    def advance(self, chains: Chains, steps: int) -> int:
+        """As :meth:`Machine.advance`; a chain that stands still costs nothing."""
+        state = {**chains.state, "key": self.keys, "t": chains.steps}
+        threads = torch.get_num_threads()
+        rows, counts = chains.rows, chains.counts
+        taken = self._loop.run(state, {}, {}, rows, counts, steps, room=chains.room, threads=threads)
+        return int(taken.sum())
+
+
+def machine_of(kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> tuple[Machine, str]:
+    """The fastest machine for these chains here, and why it is not the one before it (empty for the first)."""
+    if like.device.type != "cpu":
+        return Replayed(kernel, density, keys, like), ""
+    try:
+        return Native(kernel, density, keys, like), ""
+    except Unsupported as reason:
+        return Replayed(kernel, density, keys, like), str(reason)
 
 
 def _like(mask: Tensor, value: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ppzoo.errors import FitError
 from ppzoo.inference.density import density_of, format_sites, report_sites
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.mcmc import nuts
-from ppzoo.inference.mcmc.machine import Chains, Replayed
+from ppzoo.inference.mcmc.machine import Chains, Machine, machine_of
 from ppzoo.inference.mcmc.streams import chain_keys, uniforms
 from ppzoo.inference.mcmc.warmup import warm_up
 from ppzoo.inference.outcome import Outcome, Run
@@ -75,7 +75,7 @@ class NUTS:
         flat = flatten(density_of(pair), torch.zeros((), dtype=run.dtype, device=run.device))
         keys = chain_keys(run.seed, self.chains, self.name).to(run.device)
         q = _starting_points(flat, keys, pair)
-        machine = Replayed(nuts.build(self.max_tree_depth), flat.function, keys, flat.like)
+        machine, reason = machine_of(nuts.build(self.max_tree_depth), flat.function, keys, flat.like)
         with Progress(self.warmup + self.draws, self.name, run.progress) as progress:
             tuned = warm_up(
                 machine,
@@ -92,11 +92,11 @@ class NUTS:
             draws={name: value.unflatten(0, (self.chains, self.draws)) for name, value in draws.items()},
             statistics={name: row for name, row in chains.rows.items() if name not in _POSITIONS},
             numbers={"gradients": float(tuned.gradients + gradients)},
-            notes=tuple(self._notes(flat)),
+            notes=tuple(self._notes(flat, reason)),
             findings=tuple(held_parameters(pair)),
         )
 
-    def _draw(self, machine: Replayed, chains: Chains, progress: Progress) -> tuple[Chains, int]:
+    def _draw(self, machine: Machine, chains: Chains, progress: Progress) -> tuple[Chains, int]:
         chains = chains.emptied(torch.full_like(chains.counts, self.draws), self.draws)
         gradients = 0
         while bool((chains.counts < self.draws).any()):
@@ -107,9 +107,11 @@ class NUTS:
             progress.reach(done, f"divergences {divergences}, step {step:.3g}")
         return chains, gradients
 
-    def _notes(self, flat: FlatDensity) -> Iterator[str]:
+    def _notes(self, flat: FlatDensity, reason: str) -> Iterator[str]:
         if flat.road != "graph":
             yield f"The density took a slower road ({flat.road}), because of: {flat.reason}."
+        if reason:
+            yield f"Steps were replayed operation by operation, which is slower than machine code: {reason}."
         if self.adapt == "pooled" and self.chains > 1:
             yield "The chains learnt step size and metric together; adapt='per_chain' keeps them apart."
 

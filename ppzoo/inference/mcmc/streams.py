@@ -66,13 +66,12 @@ def uniforms(key: Tensor, step: Tensor, n: int, *, purpose: int = 0) -> Tensor:
     return torch.cat([_unit(word) for word in words])[:n]
 
 
-def normals(key: Tensor, step: Tensor, n: int, *, purpose: int = 1) -> Tensor:
-    """``n`` independent standard normal numbers, float64 ``(n,)`` (Box and Muller, 1958)."""
-    blocks = (n + 1) // 2
-    u = uniforms(key, step, 2 * blocks, purpose=purpose)
-    radius = torch.sqrt(-2 * torch.log(u[:blocks]))
-    angle = 2 * math.pi * u[blocks:]
-    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)])[:n]
+def normals(u: Tensor) -> Tensor:
+    """As many independent standard normal numbers as uniform ones, an even number (Box and Muller, 1958)."""
+    half = len(u) // 2
+    radius = torch.sqrt(-2 * torch.log(u[:half]))
+    angle = 2 * math.pi * u[half:]
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)])
 
 
 def _unit(word: Tensor) -> Tensor:

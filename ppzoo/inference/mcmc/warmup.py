@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ppzoo.inference.mcmc.adaptation import DualAveraging, FisherMetric, windows
 from ppzoo.inference.mcmc.kernel import Settings
-from ppzoo.inference.mcmc.machine import Chains, Replayed
+from ppzoo.inference.mcmc.machine import Chains, Machine
 
 __all__ = ["Tuned", "warm_up"]
 
@@ -25,6 +25,7 @@ _SEARCH = 50  # factors of two that a first step size may be wrong by
 _STEPS = 8  # between two counts of the draws
 _EARLY_LIMIT = 6  # of trajectories before the second metric: long ones are wasted on a bad one
 _FLAT = 1e-10  # a gradient of zero says nothing about the scale
+_FAILING = 0.1  # mean acceptance of a trajectory that leads nowhere
 _FEW = 16  # chains that wait for each other
 
 
@@ -39,7 +40,7 @@ class Tuned:
 
 
 def warm_up(
-    machine: Replayed,
+    machine: Machine,
     q: Tensor,
     *,
     draws: int,
@@ -80,11 +81,12 @@ def _report(report: Callable[[int, str], None], begun: int, done: int, line: str
 
 
 class _Tuner:
-    def __init__(self, machine: Replayed, q: Tensor, groups: int, target: float) -> None:
+    def __init__(self, machine: Machine, q: Tensor, groups: int, target: float) -> None:
         chains = len(q)
         self.machine, self.target, self.groups = machine, target, groups
         ones = torch.ones(groups, dtype=q.dtype, device=q.device)
         self.step = DualAveraging.around(ones)
+        self.caution = torch.ones_like(q[:, 0])  # what each chain multiplies the step size of its group with
         depth = torch.ones(chains, dtype=torch.int64, device=q.device)
         settings = Settings(ones.expand(chains).clone(), torch.ones_like(q), depth)
         self.chains = machine.start(q, settings)
@@ -103,7 +105,7 @@ class _Tuner:
         for _ in range(_SEARCH):
             self._set(step)
             self._advance(self._spread(going).to(self.chains.counts.dtype), 1.0)
-            acceptance, seen = self._mean(self.chains.rows["acceptance_rate"])
+            acceptance, seen = self._mean(self.chains.rows["acceptance_rate"], self._spread(going))
             up = acceptance > self.target
             rising = up if rising is None else rising
             going = going & (up == rising) & seen
@@ -130,8 +132,10 @@ class _Tuner:
             self._advance(room, share)
             rows, counts = self.chains.rows, self.chains.counts
             given = given + counts
-            acceptance, seen = self._mean(rows["acceptance_rate"])
+            fine = self.caution == 1
+            acceptance, seen = self._mean(rows["acceptance_rate"], fine if bool(fine.any()) else fine | True)
             self.step.update(acceptance, seen, self.target)
+            self._be_careful(rows["acceptance_rate"][:, 0], counts > 0)
             self.metric.add(self._grouped(rows["q"]), self._grouped(rows["g"]), self._grouped(counts[:, None] > 0))
             self._set(torch.exp(self.step.log_step))
             step = float(torch.exp(self.step.log_step).median())
@@ -144,8 +148,17 @@ class _Tuner:
         self.chains.state["next_inverse_mass"] = self._spread(self.metric.inverse_mass)
         self._set(torch.exp(self.step.log_step))
 
+    def _be_careful(self, acceptance: Tensor, seen: Tensor) -> None:
+        """A chain far out, where the common step size fails, takes smaller ones until they succeed."""
+        lower = seen & (acceptance < _FAILING)
+        raise_ = seen & (acceptance > self.target)
+        caution = torch.where(lower, self.caution / 2, torch.where(raise_, self.caution * 2, self.caution))
+        if len(self.caution) > self.groups:  # a chain that learns alone has a step size of its own already
+            self.caution = torch.clamp(caution, max=1.0)
+
     def finish(self) -> Tuned:
         step = torch.exp(self.step.log_average)
+        self.caution = torch.ones_like(self.caution)
         self._set(step)
         return Tuned(self.chains, step, self.metric.inverse_mass, self.gradients)
 
@@ -158,7 +171,7 @@ class _Tuner:
 
     def _set(self, step: Tensor) -> None:
         """The step size of the trajectories to come, also of those that have not taken a step yet."""
-        state, step = self.chains.state, self._spread(step)
+        state, step = self.chains.state, self._spread(step) * self.caution
         state["next_step_size"] = step
         state["step_size"] = torch.where(state["leapfrogs"] == 0, step, state["step_size"])
 
@@ -170,9 +183,9 @@ class _Tuner:
     def _grouped(self, rows: Tensor) -> Tensor:
         return rows.reshape(self.groups, -1, *rows.shape[2:])
 
-    def _mean(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Each group's mean over the rows that are filled, and whether there is any."""
-        mask = torch.arange(rows.shape[1], device=rows.device) < self.chains.counts[:, None]
+    def _mean(self, rows: Tensor, who: Tensor) -> tuple[Tensor, Tensor]:
+        """Each group's mean over the rows that its chains ``who`` have filled, and whether there is any."""
+        mask = (torch.arange(rows.shape[1], device=rows.device) < self.chains.counts[:, None]) & who[:, None]
         rows, mask = self._grouped(torch.where(mask, rows, 0.0)), self._grouped(mask)
         n = mask.sum(1)
         return rows.sum(1) / torch.clamp(n, min=1), n > 0

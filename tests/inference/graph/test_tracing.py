@@ -69,3 +69,18 @@ def test_what_a_replay_would_get_wrong_is_refused(function, reason):
 def test_a_shape_that_depends_on_values_cannot_be_mapped():
     with pytest.raises(NotTraceable, match="dynamic shape"):
         map_chains(trace(lambda x: (x[x > 0].sum(),), [X]), [X.expand(2, 3)])
+
+
+def test_a_matrix_without_cholesky_factor_is_not_a_number_for_its_chain_alone():
+    def function(x):
+        leaf = x.detach().requires_grad_(True)
+        value = torch.linalg.cholesky(torch.eye(2, dtype=x.dtype) * leaf).diagonal().log().sum()
+        return value.detach(), torch.autograd.grad(value, leaf)[0]
+
+    x = torch.tensor([4.0, -1.0, 9.0], dtype=torch.float64)
+    graph = trace(function, [x[0]])
+    value, gradient = map_chains(graph, [x])(x)
+    torch.testing.assert_close(value[[0, 2]], x[[0, 2]].log())
+    torch.testing.assert_close(gradient[[0, 2]], 1 / x[[0, 2]])
+    assert bool(value[1].isnan())
+    assert bool(gradient[1].isnan())

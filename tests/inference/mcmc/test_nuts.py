@@ -7,7 +7,7 @@ import torch
 
 from ppzoo.inference.mcmc import nuts
 from ppzoo.inference.mcmc.kernel import Settings
-from ppzoo.inference.mcmc.machine import Replayed
+from ppzoo.inference.mcmc.machine import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 
 SCALES = torch.tensor([1.0, 0.1, 3.0], dtype=torch.float64)
@@ -18,7 +18,7 @@ def normal(q):
 
 
 def run(chains, draws, step_size=0.05, limit=8, memory=8):
-    machine = Replayed(nuts.build(memory), normal, chain_keys(0, chains), SCALES)
+    machine, _ = machine_of(nuts.build(memory), normal, chain_keys(0, chains), SCALES)
     settings = Settings(
         torch.full((chains,), step_size, dtype=torch.float64),
         torch.ones(chains, 3, dtype=torch.float64),

@@ -36,7 +36,7 @@ def test_uniforms_are_open_and_even():
 
 
 def test_normals_are_normal():
-    z = normals(chain_keys(1, 1)[0], STEP, 200_000)
+    z = normals(uniforms(chain_keys(1, 1)[0], STEP, 200_000))
     edges = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64)
     below = (z[:, None] < edges).double().mean(0)
     exact = 0.5 * (1 + torch.erf(edges / math.sqrt(2)))

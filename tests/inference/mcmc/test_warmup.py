@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppzoo.inference.mcmc import nuts
-from ppzoo.inference.mcmc.machine import Replayed
+from ppzoo.inference.mcmc.machine import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 from ppzoo.inference.mcmc.warmup import warm_up
 
@@ -18,7 +18,7 @@ def density(q):
 
 
 def tuned(chains, draws, *, pooled, seed=0):
-    machine = Replayed(nuts.build(10), density, chain_keys(seed, chains), SCALES)
+    machine, _ = machine_of(nuts.build(10), density, chain_keys(seed, chains), SCALES)
     q = torch.linspace(-2, 2, 24, dtype=torch.float64).reshape(8, 3)[:chains]
     reports = []
     result = warm_up(
