@@ -24,20 +24,14 @@ __all__ = ["available", "lanes", "load"]
 
 # Exact where C is: NaN, infinities and signed zeros stay (no -ffast-math). Only errno and traps go, which nobody reads,
 # and a * b + c may be one operation.
-_FLAGS = [
-    "-std=gnu11",
-    "-O2",
-    "-fPIC",
-    "-shared",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-ffp-contract=fast",
-    "-fno-strict-aliasing",
-    "-ftree-vectorize",
-    "-fvect-cost-model=dynamic",
+_FLAGS = (
+    *("-std=gnu11", "-O2", "-fPIC", "-shared", "-pipe", "-w", "-fno-strict-aliasing"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+)
+_GCC_FLAGS = (
+    *("-ftree-vectorize", "-fvect-cost-model=dynamic"),  # loops over lanes, also before GCC 12
     "--param=avoid-fma-max-bits=0",  # else sums contract at some numbers of lanes and not at others
-    "-w",
-]
+)
 _PATIENCE = 300.0  # seconds for one compilation
 _KEPT = 64
 _libraries: OrderedDict[tuple[str, ...], ctypes.CDLL] = OrderedDict()
@@ -54,10 +48,17 @@ def _target() -> list[str]:
     return ["-mcpu=native"] if platform.machine() in {"arm64", "aarch64"} else ["-march=native"]
 
 
-def _run(arguments: list[str], source: str = "") -> str:
+def _run(arguments: list[str], source: str = "", **variables: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603  # a list, no shell
-            arguments, input=source, capture_output=True, text=True, timeout=_PATIENCE, check=False
+            arguments,
+            input=source,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
+            env={**os.environ, **variables},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unsupported(f"the C compiler failed: {error}") from error
@@ -74,14 +75,16 @@ def _compiler() -> str:
 
 
 @cache
-def _vector_bytes(compiler: str) -> int:
-    macros = _run([compiler, *_target(), "-dM", "-E", "-x", "c", "-"])
-    return 64 if "__AVX512DQ__" in macros else 32 if "__AVX2__" in macros else 16
+def _macros(compiler: str) -> frozenset[str]:
+    """What the compiler says of itself and of the machine."""
+    lines = _run([compiler, *_target(), "-dM", "-E", "-x", "c", "-"]).splitlines()
+    return frozenset(line.split()[1] for line in lines if line.startswith("#define "))
 
 
 def lanes() -> int:
     """How many doubles the machine's vectors hold."""
-    return _vector_bytes(_compiler()) // 8
+    macros = _macros(_compiler())
+    return 8 if "__AVX512DQ__" in macros else 4 if "__AVX2__" in macros else 2
 
 
 def header(name: str) -> str:
@@ -96,7 +99,7 @@ def load(source: str) -> ctypes.CDLL:
         Unsupported: If there is no compiler, or it fails.
     """
     compiler = _compiler()
-    command = [compiler, *_FLAGS, *_target()]
+    command = [compiler, *_FLAGS, *(() if "__clang__" in _macros(compiler) else _GCC_FLAGS), *_target()]
     key = (source, *command)
     with _lock:
         if key not in _libraries:
@@ -110,7 +113,7 @@ def load(source: str) -> ctypes.CDLL:
 def _compile(command: list[str], source: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
         library = str(Path(folder) / "native.so")
-        _run([*command, "-x", "c", "-", "-o", library, "-lm"], source)
+        _run([*command, "-x", "c", "-", "-o", library, "-lm"], source, TMPDIR=folder)
         try:
             return ctypes.CDLL(library)
         except OSError as error:
