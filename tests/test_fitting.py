@@ -192,12 +192,12 @@ def test_one_seed_decides_everything():
 
 def test_one_seed_decides_a_sampler_and_each_chain_has_its_own_stream():
     def draws(seed, chains):
-        options = {"chains": chains, "warmup": 20, "draws": 5}
+        options = {"chains": chains, "warmup": 20, "draws": 5, "adapt": "per_chain"}
         return ppzoo.fit(conjugate, Y, method="nuts", seed=seed, **options).to_arviz()["posterior"]["mu"].values
 
     two, other = draws(1, 2), draws(2, 2)
     assert np.array_equal(two, draws(1, 2))
-    assert np.array_equal(two[:1], draws(1, 1))  # whatever runs beside it
+    assert np.allclose(two[:1], draws(1, 1), rtol=1e-9)  # whatever runs beside it, up to the order of sums
     assert not np.array_equal(two[0], two[1])
     assert not np.isin(two, other).any()  # consecutive seeds share no chain
 

@@ -292,6 +292,8 @@ def test_arviz_reads_the_tree(svi, nuts):
         "n_steps",
         "diverging",
         "energy",
+        "energy_error",
+        "max_energy_error",
         "reached_max_treedepth",
     }
     assert dict(stats.sizes) == {"chain": 2, "draw": 50}
