@@ -1,5 +1,13 @@
-"""Markov chain Monte Carlo: samplers of a posterior, given the program's log density.
+"""Markov chain Monte Carlo: samplers of a posterior, given the program's log density. All chains are one batch.
 
-``pyro_nuts`` runs Pyro's own kernel chain after chain, in this process, and records what Pyro leaves out (energy,
-tree depth, number of gradients, step size per draw).
+* ``kernel``: what a sampler's file offers (``State``, ``Info``, ``Noise``, ``init``, ``step``), for one chain and one
+  gradient at a time. ``nuts`` is one; ``integrator`` and ``uturn`` are what kernels share.
+* ``machine`` advances all chains of a kernel many steps: as machine code, or replayed operation by operation.
+* ``streams``: counter-based noise, so that a chain's numbers depend on the seed and its own number.
+* ``adaptation`` and ``warmup`` learn step size and metric outside every kernel's state.
+* ``samplers``: the methods that users name, from a program to draws and statistics.
+* ``pyro_nuts`` runs Pyro's own kernel chain after chain, for reference.
+
+Letters: ``C`` chains, ``D`` coordinates, ``K`` doublings of a tree; ``q`` position, ``p`` momentum, ``lp`` log density,
+``g`` its gradient.
 """

@@ -120,7 +120,7 @@ def windows(warmup: int) -> list[int]:
 
     Example:
         >>> windows(500)
-        [25, 55, 100, 167, 267, 450]
+        [25, 63, 120, 206, 335, 450]
     """
     ends, end, size = [], round(0.05 * warmup), round(0.05 * warmup)
     last = warmup - max(1, round(0.1 * warmup))
