@@ -200,6 +200,17 @@ static D pow_d(D x, D y) {
 }
 NARROW2(pow)
 
+static void running_logsumexp_d(D *restrict y, const D *restrict x, long outer, long n, long inner) {
+  for (long o = 0; o < outer; o++) for (long j = 0; j < inner; j++) {
+    D r = splat_d(-INFINITY);
+    for (long k = 0; k < n; k++) {
+      D v = x[(o * n + k) * inner + j], m = max_d(r, v);
+      r = pick_d(abs_d(m) == INFINITY, m, m + log1p_d(exp_d(-abs_d(r - v))));
+      y[(o * n + k) * inner + j] = r;
+    }
+  }
+}
+
 /* the sign of the divisor, as in Python; fmod is exact in libm */
 static D fmod_d(D x, D y) { D r; EACH r[l] = fmod(x[l], y[l]); return r; }
 INLINE D remainder_d(D x, D y) {
@@ -214,7 +225,7 @@ INLINE D floor_quotient_d(D x, D y) {
   return pick_d(y == 0.0, x / y, pick_d(q == 0.0, copysign_d(splat_d(0.0), x / y), f));
 }
 SCALAR(asin) SCALAR(acos) SCALAR(atan) SCALAR(sinh) SCALAR(cosh) SCALAR(asinh) SCALAR(acosh) SCALAR(atanh)
-SCALAR2(atan2)
+SCALAR2(atan2) SCALAR2(hypot)
 NARROW2(fmod) NARROW2(remainder) NARROW2(floor_quotient)
 
 /* integers: division rounds down or towards zero; by zero it is zero, where torch stops with an error */

@@ -6,13 +6,14 @@ A computed position outside its range is clipped and noted; the call then raises
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppzoo.inference.native.builder import Builder
-from ppzoo.inference.native.pointwise import apply
+from ppzoo.inference.native.pointwise import apply, select
 from ppzoo.inference.native.values import (
     Handler,
     Unsupported,
@@ -23,6 +24,7 @@ from ppzoo.inference.native.values import (
     entering,
     letter,
     shape_of,
+    through,
 )
 
 __all__ = ["OPERATIONS"]
@@ -108,8 +110,8 @@ def _by_indices(builder: Builder, x: Value, indices: Sequence[Value | None]) -> 
     positions = Positions(builder, base, shape)
     for d in advanced:
         index = given[d]
-        padded = list(shape_of(index)) + [1] * len(after) if index is not None else []
-        positions.add(d, _viewed(index, padded))
+        if index is not None:
+            positions.add(d, _widened(index, len(shape_of(index)) + len(after)))
     for k, d in enumerate(before):
         positions.span(d, k)
     for k, d in enumerate(after):
@@ -117,13 +119,14 @@ def _by_indices(builder: Builder, x: Value, indices: Sequence[Value | None]) -> 
     return positions
 
 
-def _viewed(value: Value | None, shape: Sequence[int]) -> Value:
-    if isinstance(value, Variable):
-        view = value.view
-        for _ in range(len(shape) - view.dim()):
-            view = view.unsqueeze(-1)
-        return value.seen(view)
-    return torch.as_tensor(value).reshape(tuple(shape))
+def _widened(value: Value, dims: int) -> Value:
+    """The value with dimensions of size one behind its own."""
+    return through(value, lambda x: x[(..., *[None] * (dims - x.dim()))])
+
+
+def _single(value: Value) -> Value:
+    """A value of one element without dimensions."""
+    return through(value, lambda x: x[(0,) * x.dim()])
 
 
 def _along(builder: Builder, x: Value, dim: int, index: Value) -> Positions:
@@ -149,6 +152,11 @@ def _index(builder: Builder, x: Value, indices: Sequence[Value | None]) -> Value
 def _index_put(
     builder: Builder, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool = False, *_: Any
 ) -> Value:
+    mask = indices[0]
+    if len(indices) == 1 and isinstance(mask, Variable) and mask.dtype is torch.bool and not accumulate:
+        if prod(shape_of(values)) != 1:
+            raise Unsupported("several values where a mask holds that every chain computes")
+        return select(builder, _widened(mask, len(shape_of(x))), _single(values), x, dtype_of(x))
     return _by_indices(builder, x, indices).write(x, values, accumulate=accumulate)
 
 
@@ -157,6 +165,11 @@ def _gather(builder: Builder, x: Value, dim: int, index: Value, **_: Any) -> Val
     if not shape_of(x):
         return broadcast(x, shape_of(index))
     return _along(builder, x, dim, index).read(x)
+
+
+@operation("embedding")
+def _embedding(builder: Builder, table: Value, index: Value, *_: Any) -> Value:
+    return _by_indices(builder, table, [index]).read(table)
 
 
 @operation("index_select")
@@ -168,10 +181,8 @@ def _scatter(builder: Builder, x: Value, dim: int, index: Value, source: Value, 
     if not shape_of(x):
         total = apply(builder, "({0} + {1})", x, source, dtype=dtype_of(x)) if accumulate else source
         return broadcast(builder.cast(total, dtype_of(x)), ())
-    if isinstance(source, Variable):
-        source = source.seen(source.view[tuple(slice(0, n) for n in shape_of(index))])
-    elif isinstance(source, Tensor) and source.dim():
-        source = source[tuple(slice(0, n) for n in shape_of(index))]
+    if shape_of(source):
+        source = through(source, lambda x: x[tuple(slice(0, n) for n in shape_of(index))])
     return _along(builder, x, dim, index).write(x, source, accumulate=accumulate)
 
 

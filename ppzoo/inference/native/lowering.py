@@ -15,15 +15,17 @@ from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
-from ppzoo.inference.native import indexing, linear, pointwise, reductions, shaping
+from ppzoo.inference.native import arithmetic, factors, indexing, linear, pointwise, reductions, shaping
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable
 
 __all__ = ["OPERATIONS", "functional", "lower"]
 
-OPERATIONS: dict[str, Handler] = (
-    pointwise.OPERATIONS | reductions.OPERATIONS | shaping.OPERATIONS | indexing.OPERATIONS | linear.OPERATIONS
-)
+OPERATIONS: dict[str, Handler] = {
+    name: handler
+    for room in (pointwise, arithmetic, reductions, shaping, indexing, linear, factors)
+    for name, handler in room.OPERATIONS.items()
+}
 
 
 def functional(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
@@ -80,6 +82,13 @@ def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, 
     if not tree_any(_is_variable, (args, kwargs)):
         with torch.no_grad():
             return target(*args, **kwargs)
+    try:
+        return _lowered(builder, target, args, kwargs)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, KeyError, AttributeError) as error:
+        raise Unsupported(f"operation {target}: {type(error).__name__}: {error}") from error
+
+
+def _lowered(builder: Builder, target: OpOverload[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     name, _, overload = target.name().split("::")[1].partition(".")
     handler = OPERATIONS.get(f"{name}.{overload or 'default'}") or OPERATIONS.get(name)
     if handler is not None:
@@ -113,7 +122,7 @@ def _taken_apart(builder: Builder, target: OpOverload[..., Any], args: Sequence[
         leaves.append(value)
         return _Hole(len(leaves) - 1)
 
-    holed = tree_map(hole, (list(args), dict(kwargs)))
+    holed = tree_map(hole, (_plain(args), dict(kwargs)))
 
     def run(*tensors: Tensor) -> list[Tensor]:
         filled, named = tree_map(lambda x: tensors[x.index] if isinstance(x, _Hole) else x, holed)
@@ -121,6 +130,11 @@ def _taken_apart(builder: Builder, target: OpOverload[..., Any], args: Sequence[
         several.append(not isinstance(result, Tensor))
         return tree_leaves(result)
 
-    examples = [torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, Variable) else v for v in leaves]
-    results = lower(make_fx(torch.func.functionalize(run))(*examples), leaves, builder)
+    examples = [torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, Variable) else torch.as_tensor(v) for v in leaves]
+    results = lower(functional(make_fx(run)(*examples), examples), leaves, builder)
     return tuple(results) if several[0] else results[0]
+
+
+def _plain(tree: Any) -> Any:
+    """Lists of a graph, which cannot be changed, as ordinary ones."""
+    return [_plain(item) for item in tree] if isinstance(tree, (list, tuple)) else tree

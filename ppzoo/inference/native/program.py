@@ -22,7 +22,7 @@ from ppzoo.inference.native.values import Buffer, Slot, Variable, is_plain
 __all__ = ["Field", "Source", "loop_source", "map_source"]
 
 _MEMORY = {torch.float64: "double", torch.float32: "float", torch.int64: "int64_t", torch.bool: "uint8_t"}
-_HEADERS = ("lanes.h", "functions.h", "special.h", "linear.h")
+_HEADERS = ("lanes.h", "functions.h", "special.h", "linear.h", "factors.h")
 
 Field = tuple[torch.Size, torch.dtype]
 

@@ -20,6 +20,7 @@ from ppzoo.inference.native.values import (
     entering,
     letter,
     shape_of,
+    through,
 )
 
 __all__ = ["OPERATIONS", "reduce"]
@@ -48,14 +49,16 @@ def reduced_dims(shape: Sequence[int], dims: Dims) -> set[int]:
     return {d % len(shape) for d in named} if len(shape) else set()
 
 
-def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bool, dtype: torch.dtype) -> Variable:
+def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bool, dtype: torch.dtype) -> Value:
     """Combine the elements along dimensions, in order."""
     shape = shape_of(value)
     gone = reduced_dims(shape, dims)
     kept = [1 if d in gone else n for d, n in enumerate(shape)]
+    final = kept if keepdim else [n for d, n in enumerate(shape) if d not in gone]
     if 0 in shape:
-        final = kept if keepdim else [n for d, n in enumerate(shape) if d not in gone]
-        return builder.materialise(torch.full(final, _OF_NOTHING[kind], dtype=dtype))
+        return torch.full(final, _OF_NOTHING[kind], dtype=dtype)
+    if all(shape[d] == 1 for d in gone):
+        return through(builder.cast(value, dtype), lambda x: x.reshape(final))
     operand = builder.operand(value, shape, dtype)
     combine, start = (text.replace("_T(", f"_{letter(dtype)}(") for text in _COMBINATIONS[kind])
 
@@ -65,8 +68,7 @@ def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bo
         return result
 
     result: Variable = builder.once((kind, operand, tuple(shape), tuple(kept), dtype), make)
-    final = kept if keepdim else [n for d, n in enumerate(shape) if d not in gone]
-    return Variable(result.buffer, result.view.view(final))
+    return result.seen(result.view.view(final))
 
 
 def _whole_type(dtype: torch.dtype) -> torch.dtype:
@@ -192,6 +194,12 @@ def _scan(function: str) -> Handler:
 OPERATIONS |= {"cumsum": _scan("running_sum"), "cumprod": _scan("running_product")}
 
 
+@operation("logcumsumexp")
+def _logcumsumexp(builder: Builder, x: Value, dim: int) -> Value:
+    total: Value = _scan("running_logsumexp")(builder, builder.cast(x, torch.float64), dim)
+    return builder.cast(total, floating(dtype_of(x)))
+
+
 @operation("logsumexp")
 def _logsumexp(builder: Builder, x: Value, dim: Dims, keepdim: bool = False) -> Value:
     dtype = floating(dtype_of(x))
@@ -199,7 +207,7 @@ def _logsumexp(builder: Builder, x: Value, dim: Dims, keepdim: bool = False) -> 
     safe = apply(builder, "pick_T(MASK(abs_T({0}) == INFINITY), splat_T(0), {0})", top, dtype=dtype)
     powers = apply(builder, "exp_T({0} - {1})", x, safe, dtype=dtype)
     total = reduce(builder, "sum", powers, dim, keepdim=keepdim, dtype=dtype)
-    shift = Variable(safe.buffer, safe.view.view(total.shape)) if isinstance(safe, Variable) else safe
+    shift = through(safe, lambda t: t.reshape(shape_of(total)))
     return apply(builder, "(log_T({0}) + {1})", total, shift, dtype=dtype)
 
 

@@ -12,10 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppzoo.inference.native.arithmetic import OPERATIONS as ARITHMETIC
 from ppzoo.inference.native.builder import Builder
-from ppzoo.inference.native.pointwise import OPERATIONS as POINTWISE
 from ppzoo.inference.native.pointwise import is_number, promote, select
-from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable, broadcast, dtype_of, entering, shape_of
+from ppzoo.inference.native.values import (
+    Handler,
+    Unsupported,
+    Value,
+    Variable,
+    broadcast,
+    dtype_of,
+    entering,
+    is_plain,
+    shape_of,
+    through,
+)
 
 __all__ = ["OPERATIONS"]
 
@@ -43,9 +54,39 @@ def _view(builder: Builder, x: Variable, shape: Sequence[int], *_: Any) -> Value
         return plain.seen(plain.view.view(tuple(shape)))
 
 
-@operation("view.dtype", "as_strided", "unfold")
-def _memory(*_: Any, **__: Any) -> Value:
-    raise Unsupported("a view that depends on how torch laid the tensor out")
+@operation("view.dtype")
+def _bits(*_: Any, **__: Any) -> Value:
+    raise Unsupported("the bits of a number as another type")
+
+
+@operation("new_empty_strided")
+def _new_empty_strided(
+    _: Builder, x: Variable, size: Sequence[int], stride: Sequence[int], *, dtype: torch.dtype | None = None, **__: Any
+) -> Value:
+    if torch.empty(tuple(size), device="meta").stride() != tuple(stride):
+        raise Unsupported("a tensor that torch lays out in another order")
+    return torch.zeros((), dtype=dtype or x.dtype).expand(tuple(size))
+
+
+@operation("as_strided")
+def _as_strided(
+    builder: Builder, x: Variable, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Value:
+    """Autograd takes such a view of what it has just laid out plainly; of a view it would mean another memory."""
+    if x.shared or not is_plain(x):
+        raise Unsupported("memory seen through a view of a view")
+    builder.settle(x)
+    return x.seen(x.view.as_strided(tuple(size), tuple(stride), offset or 0))
+
+
+@operation("as_strided_scatter")
+def _as_strided_scatter(
+    builder: Builder, x: Value, source: Value, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Value:
+    if isinstance(x, Variable) and (x.shared or not is_plain(x)):
+        raise Unsupported("memory seen through a view of a view")
+    result = builder.new(shape_of(x), dtype_of(x))
+    return _over(builder, result, x, result.view.as_strided(tuple(size), tuple(stride), offset or 0), source)
 
 
 def _filled(number: float) -> Handler:
@@ -140,9 +181,7 @@ def _pad(builder: Builder, x: Value, padding: Sequence[int], number: float = 0) 
 
 
 def _narrowed(value: Value, dim: int, start: int, length: int) -> Value:
-    if isinstance(value, Variable):
-        return value.seen(value.view.narrow(dim, start, length))
-    return torch.as_tensor(value).narrow(dim, start, length)
+    return through(value, lambda x: x.narrow(dim, start, length))
 
 
 def _over(builder: Builder, result: Variable, base: Value, region: Tensor, source: Value) -> Value:
@@ -186,7 +225,7 @@ def _add(builder: Builder, a: Value, b: Value, alpha: float = 1) -> Value:
     one, other = builder.pieces_of(a), builder.pieces_of(b)
     same = shape_of(a) == shape_of(b) and dtype_of(a) == dtype_of(b) and alpha == 1
     if one is None or other is None or not same:
-        total: Value = POINTWISE["add"](builder, a, b, alpha)
+        total: Value = ARITHMETIC["add"](builder, a, b, alpha)
         return total
     result = builder.new(shape_of(a), dtype_of(a))
     return builder.assemble(result, one + other)

@@ -68,6 +68,19 @@ INLINE D exp_minus_square(D x) {
   return exp_d(-h * h) * (1.0 + d * (1.0 + d * (0.5 + d * (1.0 / 6.0))));
 }
 
+/* exp(x^2) erfc(x): below zero by reflection, 2 exp(x^2) less the value at -x */
+static D erfcx_d(D x) {
+  D y = abs_d(x), r = erfcx_positive(min_d(y, splat_d(1e300)));
+  I negative = x < 0.0;
+  if (any(negative)) {
+    D h = value(bits(y) & ~0x7ffffffLL), low = (y - h) * (y + h);
+    D square = exp_d(h * h) * (1.0 + low * (1.0 + low * (0.5 + low * (1.0 / 6.0))));
+    r = pick_d(negative, pick_d(y > 30.0, splat_d(INFINITY), 2.0 * square - r), r);
+  }
+  return pick_d(x != x, x, r);
+}
+NARROW(erfcx)
+
 static D erfc_d(D x) {
   D y = abs_d(x), clipped = min_d(y, splat_d(30.0));
   D tail = exp_minus_square(clipped) * erfcx_positive(clipped);

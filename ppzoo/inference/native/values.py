@@ -38,6 +38,7 @@ __all__ = [
     "is_plain",
     "letter",
     "shape_of",
+    "through",
     "variable",
 ]
 
@@ -226,11 +227,14 @@ def dtype_of(value: Value) -> torch.dtype:
     return value.dtype if isinstance(value, (Variable, Tensor)) else torch.tensor(value).dtype
 
 
+def through(value: Value, view: Callable[[Tensor], Tensor]) -> Value:
+    """The value through a view: a function of any tensor that copies nothing."""
+    return value.seen(view(value.view)) if isinstance(value, Variable) else view(torch.as_tensor(value))
+
+
 def broadcast(value: Value, shape: Sequence[int]) -> Value:
     """The value expanded to a shape."""
-    if isinstance(value, Variable):
-        return value.seen(value.view.expand(tuple(shape)))
-    return (value if isinstance(value, Tensor) else torch.tensor(value)).expand(tuple(shape))
+    return through(value, lambda x: x.expand(tuple(shape)))
 
 
 def entering(table: dict[str, Handler]) -> Callable[..., Callable[[H], H]]:

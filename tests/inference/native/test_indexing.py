@@ -45,6 +45,7 @@ def test_reading(seeded, hold, seen):
         "gather": (lambda x, j: (x.gather(1, j.view(1, 3, 2)), x[0, :, 0].gather(0, j)), x, j),
         "gather known": (lambda x: x.gather(2, torch.tensor([[[1, 1, 4]]])), x),
         "gather scalar": (lambda x, j: x[0, 0, 0].gather(0, j[0] * 0), x, j),
+        "embedding": (lambda x, j: torch.nn.functional.embedding(j, x[0]), x, j.clamp(max=3)),
         "index_select": (lambda x, j: (x.index_select(1, j), x.index_select(2, known.abs())), x, j),
         "take along": (lambda x: torch.take_along_dim(x, x.argmax(1, keepdim=True), 1), x),
     }
@@ -61,6 +62,8 @@ def test_writing(seeded, hold, seen):
         "add": (lambda x, i, v: x.index_put((i,), v, accumulate=True), x, i, rows),
         "add known": (lambda x, v: x.index_put((known,), v[:3], accumulate=True), x, rows),
         "into zeros": (lambda x, v: torch.zeros_like(x).index_put((known,), v[:3], accumulate=True) + x, x, rows),
+        "computed mask": (lambda x, i: x.index_put((x > 0,), i[0].double()), x, i),
+        "computed mask of rows": (lambda x, i: x.index_put((x[:, 0] > 0,), torch.tensor(1.5, dtype=x.dtype)), x, i),
         "masked": (lambda x, v: x.index_put((torch.eye(4, 5, dtype=torch.bool),), v[:4, 0]), x, rows),
         "column": (lambda x, v: aten.index_put(x, [None, torch.tensor([1])], v[:4, :1]), x, rows),
         "scatter": (lambda x, i, v: x.scatter(0, i[:, None].expand(4, 5), v[:4]), x, distinct, rows),

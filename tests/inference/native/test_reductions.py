@@ -41,7 +41,7 @@ def test_sums_products_and_extremes(seeded, hold, seen):
         }
     cases |= {
         "everything": (lambda x: (x.sum(), x.prod(), x.max(), x.min(), x.mean(), x.var(), x.std()), x),
-        "truths": (lambda x: ((x > 3).any(), (x > -9).all(), (x > 0).amax(0)), x),
+        "truths": (lambda x: ((x > 3).any(), (x > -9).all(), (x > 0).amax(0), x[:1].sum(0), x[:1, 0].sum()), x),
         "nothing": (lambda x: (x[:0].sum(0), x[:0].prod(0), (x[:0] > 0).all(), x[:0].sum()), x),
         "transposed": (lambda x: x.permute(2, 0, 1).sum(1), x),
         "expanded": (lambda x: x[0, 0].expand(7, 5).sum(0), x),
@@ -76,6 +76,8 @@ def test_along_a_dimension(seeded, hold, seen):
         }
     cases |= {
         "scalar": (lambda x: x.cumsum(0), _numbers()),
+        "logcumsumexp": (lambda x: (x.logcumsumexp(1), (x * 300).logcumsumexp(0)), x),
+        "logcumsumexp of nothing": (lambda x: x.masked_fill(x < 1, -torch.inf).logcumsumexp(2), x),
         "softmax backward": (lambda g, y: torch._softmax_backward_data(g, y, 1, torch.float64), x, x.softmax(2)),
         "log softmax backward": (
             lambda g, y: torch.ops.aten._log_softmax_backward_data(g, y, 1, torch.float64),

@@ -14,7 +14,7 @@ aten = torch.ops.aten
 NEVER_TRACED = {  # composite: make_fx shows what they are made of; kept for graphs made otherwise
     *("contiguous", "lift_fresh", "view_of", "reshape", "_reshape_alias", "view_copy", "to", "convert_element_type"),
     *("type_as", "concatenate", "empty_like", "new_empty", "_unsafe_view", "_linalg_check_errors", "full"),
-    *("view.dtype", "as_strided", "unfold", "clone", "lift_fresh_copy"),
+    *("view.dtype", "clone", "lift_fresh_copy"),
 }
 
 
@@ -106,10 +106,32 @@ def test_filled_like(seeded, hold, seen):
     seen |= hold(cases)
 
 
-def test_a_view_of_memory_is_unsupported():
-    x = torch.zeros(4)
-    with pytest.raises(Unsupported, match="laid the tensor out"):
-        compile_map(make_fx(lambda x: torch.as_strided(x, (2, 2), (1, 1)) + 0)(x), [x])
+def test_memory_that_autograd_lays_out(seeded, hold, seen):
+    x = _numbers(3, 5)
+    plain = torch.zeros(15, dtype=torch.float64)
+    cases = {
+        "as_strided": (lambda x: aten.as_strided(x + 1, [3], [5], 4), x),
+        "as_strided_scatter": (lambda x: aten.as_strided_scatter(x * 2, x[:, 0], [3], [6], 1), x),
+        "into zeros": (lambda x: aten.as_strided_scatter(plain, x[:, 0], [3], [5], 0) * 2, x),
+        "new_empty_strided": (lambda x: aten.copy(aten.new_empty_strided(x, [3, 5], [5, 1]), x), x),
+        "unfold": (lambda x: (x.unfold(1, 3, 1), x.unfold(0, 2, 1).sum(-1)), x),
+    }
+    seen |= hold(cases)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: torch.as_strided(x.T, (4,), (1,)), "a view of a view"),
+        (lambda x: aten.as_strided_scatter(x.T, x[0], [2], [1], 0), "a view of a view"),
+        (lambda x: aten.new_empty_strided(x, [2, 2], [1, 2]) + x, "in another order"),
+        (lambda x: x.view(torch.int64), "as another type"),
+    ],
+)
+def test_what_depends_on_how_torch_lays_a_tensor_out_is_unsupported(function, reason):
+    x = torch.zeros(2, 2, dtype=torch.float64)
+    with pytest.raises(Unsupported, match=reason):
+        compile_map(make_fx(function)(x), [x])
 
 
 def test_every_operation_has_a_case(seen):
