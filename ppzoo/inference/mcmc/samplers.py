@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -27,7 +28,8 @@ __all__ = ["NUTS", "held_parameters"]
 
 _TRIES = 100  # starting points per chain, as Stan
 _RADIUS = 2.0  # unconstrained values between -2 and 2, as Stan
-_STEPS = 64  # between two looks at the clock
+_STEPS = 64  # in the first call
+_SECONDS = 0.1  # a call should last at least, so that looking on costs nothing
 _STARTING = 2  # the purpose of the noise that starting points are made of
 _POSITIONS = ("q", "g")
 
@@ -98,9 +100,12 @@ class NUTS:
 
     def _draw(self, machine: Machine, chains: Chains, progress: Progress) -> tuple[Chains, int]:
         chains = chains.emptied(torch.full_like(chains.counts, self.draws), self.draws)
-        gradients = 0
+        gradients, steps = 0, _STEPS
         while bool((chains.counts < self.draws).any()):
-            gradients += machine.advance(chains, _STEPS)
+            began = time.monotonic()
+            gradients += machine.advance(chains, steps)
+            if time.monotonic() - began < _SECONDS:  # how the steps are cut into calls changes no number
+                steps *= 2
             divergences = int(chains.rows["diverging"].sum())
             step = float(chains.state["step_size"].median())
             done = self.warmup + int(chains.counts.double().mean())
