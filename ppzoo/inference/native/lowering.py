@@ -21,6 +21,9 @@ from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable
 
 __all__ = ["OPERATIONS", "functional", "lower"]
 
+aten = torch.ops.aten
+_DETERMINANTS = {aten._linalg_det.default, aten._linalg_slogdet.default}  # noqa: SLF001  # names of operations
+
 OPERATIONS: dict[str, Handler] = {
     name: handler
     for room in (pointwise, arithmetic, reductions, shaping, indexing, linear, factors)
@@ -63,8 +66,22 @@ def lower(graph: fx.GraphModule, inputs: Sequence[Value], builder: Builder) -> l
             result = of(node.args[0])
             return list(result) if isinstance(result, (tuple, list)) else [result]
         elif node.users:
-            values[node] = _call(builder, node.target, of(node.args), of(node.kwargs))
+            values[node] = _call(builder, node.target, of(node.args), {**of(node.kwargs), **_factored(node)})
     raise Unsupported("a graph without outputs")
+
+
+def _factored(node: fx.Node) -> dict[str, bool]:
+    """Of which matrix a determinant keeps the factors: its gradient tells, by how it solves with them."""
+    if node.target not in _DETERMINANTS:
+        return {}
+    solving = [user for part in node.users for user in _behind(part) if user.target is aten.linalg_lu_solve.default]
+    return {"of_transpose": not any(user.kwargs.get("adjoint", False) for user in solving)}
+
+
+def _behind(node: fx.Node) -> set[fx.Node]:
+    """Who uses the node, or the node made safe by a sum."""
+    users = set(node.users)
+    return users | {further for user in users if user.target is aten.add.Tensor for further in user.users}
 
 
 def _is_variable(value: Any) -> bool:
@@ -79,10 +96,10 @@ def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, 
         raise Unsupported(f"a call of {target}")
     if torch.Tag.nondeterministic_seeded in target.tags:
         raise Unsupported(f"random numbers inside the graph ({target})")
-    if not tree_any(_is_variable, (args, kwargs)):
-        with torch.no_grad():
-            return target(*args, **kwargs)
     try:
+        if not tree_any(_is_variable, (args, kwargs)):
+            with torch.no_grad():
+                return target(*args, **kwargs)
         return _lowered(builder, target, args, kwargs)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, KeyError, AttributeError) as error:
         raise Unsupported(f"operation {target}: {type(error).__name__}: {error}") from error

@@ -211,6 +211,26 @@ def _logsumexp(builder: Builder, x: Value, dim: Dims, keepdim: bool = False) -> 
     return apply(builder, "(log_T({0}) + {1})", total, shift, dtype=dtype)
 
 
+@operation("_cdist_forward")
+def _distances(builder: Builder, x: Value, y: Value, p: float, _: int | None = None) -> Value:
+    dtype = promote(x, y)
+    powers, root = {1.0: ("abs_T({0} - {1})", "{0}"), 2.0: ("(({0} - {1}) * ({0} - {1}))", "sqrt_T({0})")}[p]
+    rows, columns = through(x, lambda t: t[..., :, None, :]), through(y, lambda t: t[..., None, :, :])
+    total = reduce(builder, "sum", apply(builder, powers, rows, columns, dtype=dtype), -1, keepdim=False, dtype=dtype)
+    return apply(builder, root, total, dtype=dtype)
+
+
+@operation("_cdist_backward")
+def _distances_backward(builder: Builder, g: Value, x: Value, y: Value, p: float, distance: Value) -> Value:
+    dtype = promote(x, y)
+    slope = {1.0: "({2} * sign_T({0} - {1}))", 2.0: "pick_T(MASK({3} == 0), splat_T(0), {2} * ({0} - {1}) / {3})"}[p]
+    rows, columns = through(x, lambda t: t[..., :, None, :]), through(y, lambda t: t[..., None, :, :])
+    outer = [through(t, lambda t: t[..., None]) for t in (g, distance)]
+    return reduce(
+        builder, "sum", apply(builder, slope, rows, columns, *outer, dtype=dtype), -2, keepdim=False, dtype=dtype
+    )
+
+
 @operation("_softmax")
 def _softmax(builder: Builder, x: Value, dim: int, *_: bool) -> Value:
     dtype = floating(dtype_of(x))

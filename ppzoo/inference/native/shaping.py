@@ -133,7 +133,9 @@ def _fill(builder: Builder, x: Value, number: Value) -> Value:
 
 @operation("copy")
 def _copy(builder: Builder, target: Value, source: Value, *_: Any) -> Value:
-    return _fill(builder, target, source)
+    """The source, laid out as the target is: plainly."""
+    value = _fill(builder, target, source)
+    return builder.materialise(value) if isinstance(value, Variable) else value
 
 
 @operation("_to_copy", "to", "convert_element_type", "type_as")

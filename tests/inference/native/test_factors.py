@@ -89,6 +89,61 @@ def test_triangles(seeded, hold, seen):
     seen |= hold(cases, tolerance=1e-11)
 
 
+def _with_gradient(function):
+    def both(*tensors):
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        value = function(*leaves)
+        return value.detach(), *torch.autograd.grad(value, leaves)
+
+    return both
+
+
+def test_elimination(seeded, hold, seen):
+    cases = {}
+    for n in (1, 2, 3, 6):
+        a, b = _numbers(n, n), _numbers(n, 4)
+        cases |= {
+            f"inverse {n}": (torch.linalg.inv, a),
+            f"determinant {n}": (torch.linalg.det, a),
+            f"logarithm {n}": (torch.linalg.slogdet, a),
+            f"solve {n}": (torch.linalg.solve, a, b),
+            f"solve from the right {n}": (lambda a, b: torch.linalg.solve(a, b.mT, left=False), a, b),
+            f"vector {n}": (lambda a, b: torch.linalg.solve(a, b[:, 0]), a, b),
+            f"transposed {n}": (lambda a, b: torch.linalg.solve(a.mT, b), a, b),
+            f"batch {n}": (
+                lambda a, b: (torch.linalg.solve(torch.stack([a, a.mT]), b), torch.linalg.inv(a[None])),
+                a,
+                b,
+            ),
+        }
+    permuted = torch.eye(4, dtype=torch.float64)[[2, 0, 3, 1]].expand(C, 4, 4).contiguous()
+    cases |= {"permutation": (lambda p: (torch.linalg.det(p), torch.linalg.inv(p)), permuted)}
+    seen |= hold(cases, tolerance=1e-10)
+
+
+def test_gradients_through_elimination(seeded, hold, seen):
+    a, b = _numbers(4, 4), _numbers(4, 2)
+    functions = {
+        "solve": lambda a, b: torch.linalg.solve(a, b).square().sum(),
+        "solve transposed": lambda a, b: torch.linalg.solve(a.mT, b).square().sum(),
+        "inverse": lambda a, b: (torch.linalg.inv(a) @ b).square().sum(),
+        "determinant": lambda a, b: torch.linalg.det(a) * b.sum(),
+        "determinant transposed": lambda a, b: torch.linalg.det(a.mT) * b.sum(),
+        "logarithm": lambda a, b: torch.linalg.slogdet(a)[1] * b.sum(),
+        "logarithm transposed": lambda a, b: torch.linalg.slogdet((a * 2).mT)[1] * b.sum(),
+        "of a sum": lambda a, b: torch.logdet(a @ a.mT + torch.eye(4, dtype=a.dtype)) * b.sum(),
+    }
+    seen |= hold({name: (_with_gradient(f), a, b) for name, f in functions.items()}, tolerance=1e-10)
+
+
+def test_a_singular_matrix_spoils_its_own_chain_only():
+    x = torch.stack([torch.eye(2), torch.ones(2, 2), 2 * torch.eye(2)]).double()
+    inverse, det = compile_map(make_fx(lambda x: (torch.linalg.inv(x), torch.linalg.det(x)))(x[0]), [x[0]])(x)
+    assert det.tolist() == [1.0, 0.0, 4.0]
+    assert torch.equal(inverse[[0, 2]], torch.linalg.inv(x[[0, 2]]))
+    assert not inverse[1].isfinite().any()
+
+
 def test_every_operation_has_a_case(seen):
     if not seen:
         pytest.skip("the other tests of this file were not run")

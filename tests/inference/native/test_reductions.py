@@ -88,6 +88,19 @@ def test_along_a_dimension(seeded, hold, seen):
     seen |= hold(cases)
 
 
+def test_distances(seeded, hold, seen):
+    def with_gradient(p):
+        def function(x, y):
+            x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+            value = torch.cdist(x, y, p=p)
+            return value.detach(), *torch.autograd.grad((value * torch.arange(5)).sum(), (x, y))
+
+        return function
+
+    x, y = _numbers(4, 3), _numbers(5, 3)
+    seen |= hold({"2": (with_gradient(2.0), x, y), "1": (with_gradient(1.0), x, y), "self": (with_gradient(2.0), y, y)})
+
+
 def test_single_precision(seeded, hold):
     x = _numbers(3, 40).float()
     hold(
