@@ -7,10 +7,11 @@ are the lanes of the machine's vectors, as in Pharr and Mark, ispc: A SPMD compi
 (2012, https://doi.org/10.1109/InPar.2012.6339601): every element of a per-chain tensor is a vector with one entry per
 chain, so that no operation, however small, leaves the vector units idle, and no shape has to divide by anything.
 
-``lowering`` walks the graph; ``pointwise``, ``reductions``, ``shaping``, ``indexing`` and ``linear`` say what each
-operation is in terms of ``values``; ``schedule`` fuses loops and places buffers; ``emit`` and ``program`` write the C
-text on top of the headers ``lanes.h``, ``functions.h`` and ``linear.h``; ``build`` compiles it; ``call`` and
-``loop`` run it.
+``lowering`` walks the graph; ``pointwise``, ``arithmetic``, ``reductions``, ``shaping``, ``indexing``, ``linear`` and
+``factors`` say what each operation is in terms of ``values``, which ``builder`` numbers; ``schedule`` fuses loops and
+places buffers; ``emit`` and ``program`` write the C text on top of the headers beside them; ``build`` compiles it;
+``call`` and ``loop`` run it. Every lane computes what it would compute alone, to the last bit: neither the number of
+lanes nor that of threads changes a chain.
 
 Shapes: ``C`` chains, ``W`` lanes. Where something has no native code, ``Unsupported`` is raised, and the caller takes
 another road.

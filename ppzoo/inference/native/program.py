@@ -22,7 +22,8 @@ from ppzoo.inference.native.values import Buffer, Slot, Variable, is_plain
 __all__ = ["Field", "Source", "loop_source", "map_source"]
 
 _MEMORY = {torch.float64: "double", torch.float32: "float", torch.int64: "int64_t", torch.bool: "uint8_t"}
-_HEADERS = ("lanes.h", "functions.h", "special.h", "linear.h", "factors.h")
+_WIDE = {torch.float64, torch.int64}  # eight bytes: moved alike
+_HEADERS = ("lanes.h", "functions.h", "special.h", "linear.h", "factors.h", "chains.h")
 
 Field = tuple[torch.Size, torch.dtype]
 
@@ -63,8 +64,8 @@ def map_source(graph: fx.GraphModule, examples: Sequence[Tensor], width: int) ->
     units = schedule(live(builder.statements, after))
     names = Names(place(units, before, after), slots_of(units))
     functions, calls = parts(units, names, "part")
-    reads = "".join(_read(f"in[{k}]", variable, names, "c[l]") for k, variable in enumerate(inputs))
-    writes = "".join(_write(f"out[{k}]", variable, names, "(g + l)") for k, variable in enumerate(results))
+    reads = "".join(_take(f"in[{k}]", variable, names, "c") for k, variable in enumerate(inputs))
+    writes = "".join(_give(f"out[{k}]", variable, names) for k, variable in enumerate(results))
     text = f"""{prelude(width)}{functions}
 int run(const void *const *restrict d, const void *const *restrict in, void *const *restrict out,
         int64_t chains, int64_t *next, D *restrict a) {{
@@ -73,9 +74,7 @@ for (;;) {{
 int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES];
 if (g >= chains) return any(*(I *)a);
 EACH c[l] = g + l < chains ? g + l : chains - 1;
-{reads}{calls}for (int l = 0; l < LANES && g + l < chains; l++) {{
-{writes}}}
-}}
+{reads}{calls}{writes}}}
 }}
 """
     return Source(text, _data(names, {}), [(r.shape, r.dtype) for r in results], names.placement.size)
@@ -110,10 +109,11 @@ def loop_source(
     once, first_calls = parts(first, names, "once")
     emit, *rows = fresh
     s, n, r = len(states), len(noises), len(rows)
-    arrive = "".join(_read(f"io[{k}]", v, names, "c[l]") for k, v in enumerate(states))
-    draw = "".join(_read(f"io[{s + k}]", v, names, "(c[l] * ahead + t)") for k, v in enumerate(noises))
-    leave = "".join(_write(f"io[{k}]", v, names, "c") for k, v in enumerate(states))
-    record = "".join(_write(f"io[{s + n + k}]", v, names, "c") for k, v in enumerate(rows))
+    arrive = "".join(_take(f"io[{k}]", v, names, "c") for k, v in enumerate(states))
+    draw = "".join(_take(f"io[{s + k}]", v, names, "ahead_of") for k, v in enumerate(noises))
+    leave = "".join(_write(f"io[{k}]", v, names) for k, v in enumerate(states))
+    together = "".join(_give(f"io[{k}]", v, names) for k, v in enumerate(states))
+    record = "".join(_write(f"io[{s + n + k}]", v, names) for k, v in enumerate(rows))
     text = f"""{prelude(width)}{once}{functions}
 static void leave(void *const *restrict io, const D *restrict a, int l, int64_t c) {{
 {leave}}}
@@ -125,13 +125,14 @@ int64_t *count = io[{s + n + r}], *executed = io[{s + n + r + 2}];
 const int64_t *room = io[{s + n + r + 1}];
 *(I *)a = splat_i(0);
 for (;;) {{
-int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES];
+int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES], ahead_of[LANES];
 int going[LANES], left = 0;
 if (g >= chains) return any(*(I *)a);
 EACH c[l] = g + l < chains ? g + l : chains - 1;
 EACH left += going[l] = g + l < chains && count[c[l]] < room[c[l]];
 if (left == 0) continue;
 {arrive}{first_calls}for (int64_t t = 0; t < steps && left > 0; t++) {{
+EACH ahead_of[l] = c[l] * ahead + t;
 {draw}{calls}const I emit = *{names.pointer(emit.buffer)};
 EACH if (going[l]) {{
 executed[c[l]]++;
@@ -143,7 +144,8 @@ going[l] = 0;
 left--;
 }}
 }}
-EACH if (going[l]) leave(io, a, l, c[l]);
+if (left == LANES) {{
+{together}}} else EACH if (going[l]) leave(io, a, l, c[l]);
 }}
 }}
 """
@@ -175,19 +177,34 @@ def _data(names: Names, numbers: dict[Slot, int]) -> list[Tensor | int]:
     return [numbers[slot] if slot.tensor is None else slot.tensor for slot in names.slots]
 
 
-def _read(source: str, variable: Variable, names: Names, row: str) -> str:
-    size, negate = variable.buffer.size, "-" if variable.dtype is torch.bool else ""
-    lanes = f"{c_type(variable.dtype)} *y = {names.pointer(variable.buffer)}"
+def _take(source: str, variable: Variable, names: Names, row: str) -> str:
+    """Rows of all chains of the group become lanes."""
+    size, pointer = variable.buffer.size, names.pointer(variable.buffer)
+    if variable.dtype in _WIDE:
+        return f"take_rows((D *){pointer}, (const double *){source}, {row}, {size});\n"
+    negate = "-" if variable.dtype is torch.bool else ""
     return (
-        f"{{ const {_MEMORY[variable.dtype]} *x = {source}; {lanes};\n"
-        f"for (int64_t i = 0; i < {size}; i++) EACH y[i][l] = {negate}x[{row} * {size} + i]; }}\n"
+        f"{{ const {_MEMORY[variable.dtype]} *x = {source}; {c_type(variable.dtype)} *y = {pointer};\n"
+        f"for (int64_t i = 0; i < {size}; i++) EACH y[i][l] = {negate}x[{row}[l] * {size} + i]; }}\n"
     )
 
 
-def _write(target: str, variable: Variable, names: Names, row: str) -> str:
+def _give(target: str, variable: Variable, names: Names) -> str:
+    """Lanes become rows; lanes that stand for one chain write the same."""
+    size, pointer = variable.buffer.size, names.pointer(variable.buffer)
+    if variable.dtype in _WIDE:
+        return f"give_rows((double *){target}, (const D *){pointer}, c, {size});\n"
+    return f"EACH {_row(target, variable, pointer, 'c[l]')}"
+
+
+def _write(target: str, variable: Variable, names: Names) -> str:
+    """One lane becomes row ``c``."""
+    return _row(target, variable, names.pointer(variable.buffer), "c")
+
+
+def _row(target: str, variable: Variable, pointer: str, row: str) -> str:
     size, mask = variable.buffer.size, " & 1" if variable.dtype is torch.bool else ""
-    lanes = f"const {c_type(variable.dtype)} *y = {names.pointer(variable.buffer)}"
     return (
-        f"{{ {_MEMORY[variable.dtype]} *x = {target}; {lanes};\n"
+        f"{{ {_MEMORY[variable.dtype]} *x = {target}; const {c_type(variable.dtype)} *y = {pointer};\n"
         f"for (int64_t i = 0; i < {size}; i++) x[{row} * {size} + i] = y[i][l]{mask}; }}\n"
     )
