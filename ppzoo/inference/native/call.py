@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Thread
 from typing import Any
 
 import torch
@@ -110,14 +110,12 @@ def pointers(tensors: Sequence[Tensor]) -> Any:
 
 def in_threads(work: Callable[[], bool], threads: int) -> bool:
     """Do the work in this thread and ``threads - 1`` others; whether any of them says so."""
-    answers: list[bool] = []
-    others = [Thread(target=lambda: answers.append(work())) for _ in range(threads - 1)]
-    for thread in others:
-        thread.start()
-    answers.append(work())
-    for thread in others:
-        thread.join()
-    return any(answers)
+    if threads <= 1:
+        return work()
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        own = work()
+    return any([own, *(other.result() for other in others)])
 
 
 class Scratch:

@@ -67,7 +67,18 @@ def lower(graph: fx.GraphModule, inputs: Sequence[Value], builder: Builder) -> l
             return list(result) if isinstance(result, (tuple, list)) else [result]
         elif node.users:
             values[node] = _call(builder, node.target, of(node.args), {**of(node.kwargs), **_factored(node)})
+            _check(node, values[node])
     raise Unsupported("a graph without outputs")
+
+
+def _check(node: fx.Node, value: Any) -> None:
+    """What came out has the shape and type that it had when the graph was traced, if the graph knows them."""
+    traced = node.meta.get("val", node.meta.get("tensor_meta"))
+    shape, dtype = getattr(traced, "shape", node.meta.get("shape")), getattr(traced, "dtype", node.meta.get("dtype"))
+    if not isinstance(value, (Variable, Tensor)) or shape is None or node.target is operator.getitem:
+        return
+    if tuple(value.shape) != tuple(shape) or value.dtype != dtype:
+        raise Unsupported(f"operation {node.target}: {tuple(value.shape)} {value.dtype}, traced as {shape} {dtype}")
 
 
 def _factored(node: fx.Node) -> dict[str, bool]:

@@ -143,6 +143,21 @@ def test_what_depends_on_no_input_is_computed_by_torch():
     assert result.tolist() == [[0.5, 0.5, 0.5]]
 
 
+def test_a_graph_of_another_default_type_is_unsupported():
+    """A quotient of whole numbers has the default type of the place where it is taken."""
+    i = torch.arange(3)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(F)
+        graph = make_fx(lambda i: i / 2)(i)
+        native = compile_map(graph, [i])
+    finally:
+        torch.set_default_dtype(before)
+    assert native(i[None])[0].tolist() == [[0.0, 0.5, 1.0]]
+    with pytest.raises(Unsupported, match="traced as"):
+        compile_map(graph, [i])
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
