@@ -44,15 +44,16 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
     return simplify(graph, examples)
 
 
-def map_chains(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
-    """The graph of one chain as a graph of all chains, each input with the chains first.
+def map_chains(graph: fx.GraphModule, examples: Sequence[Tensor], *, shared: int = 0) -> fx.GraphModule:
+    """The graph of one chain as a graph of all chains, each input with the chains first but the last ``shared``.
 
     Raises:
         NotTraceable: If some operation cannot be mapped.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")  # slower, and the same numbers
-        return simplify(_recorded(torch.func.vmap(graph), examples), examples)
+        dims = (0,) * (len(examples) - shared) + (None,) * shared
+        return simplify(_recorded(torch.func.vmap(graph, dims), examples), examples)
 
 
 def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:

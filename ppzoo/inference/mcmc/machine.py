@@ -15,6 +15,7 @@ from torch import Tensor
 from ppzoo.inference.graph.tracing import map_chains, trace
 from ppzoo.inference.mcmc.integrator import LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
+from ppzoo.inference.mcmc.metric import Whitening
 from ppzoo.inference.mcmc.streams import normals, uniforms
 from ppzoo.inference.native.loop import compile_loop
 from ppzoo.inference.native.values import Unsupported
@@ -54,26 +55,33 @@ class Machine:
     Attributes:
         kernel: The sampler.
         keys: Each chain's key, ``(C, 2)``.
+        whitening: The coordinates in which the chains move; another of the same shapes may take its place, and then the
+            chains are started anew.
         road: How steps are computed, in words.
     """
 
     road = ""
 
-    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
-        """For the chains of ``keys (C, 2)`` at positions like ``like (D,)``."""
+    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
+        """For the chains of ``keys (C, 2)`` at positions like ``like (D,)``, under metrics of ``rank`` directions."""
         self.kernel, self.keys = kernel, keys
+        self.whitening = Whitening.none(like, rank)
         self._density, self._like = density, like
 
-    def start(self, q: Tensor, settings: Settings) -> Chains:
-        """All chains at positions ``q (C, D)``, each under its own settings, with no rows."""
-        steps = torch.zeros(len(self.keys), dtype=torch.int64, device=q.device)
-        lp, g = torch.func.vmap(self._density)(q)
+    def start(self, q: Tensor, settings: Settings, steps: Tensor | None = None) -> Chains:
+        """All chains at positions ``q (C, D)``, each under its own settings, with no rows.
+
+        ``steps (C,)`` are the steps that they have taken before: none if not given.
+        """
+        steps = torch.zeros(len(self.keys), dtype=torch.int64, device=q.device) if steps is None else steps
+        q = self.whitening.coordinates(q)
+        lp, g = torch.func.vmap(lambda w: self._whitened(w, self.whitening))(q)
         noise = torch.func.vmap(self._noise)(self.keys, steps)
         state = torch.func.vmap(self.kernel.init)(q, lp, g, self.kernel.Noise(*noise), settings)
         fields = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state._asdict().items()}
         _, _, info = self.kernel.step(self._density, *self._example())
         rows = {name: value.new_zeros((len(q), 0, *value.shape)) for name, value in info._asdict().items()}
-        return Chains(fields, steps + 1, rows, steps.clone(), steps.clone())
+        return Chains(fields, steps + 1, rows, torch.zeros_like(steps), torch.zeros_like(steps))
 
     def advance(self, chains: Chains, steps: int) -> int:
         """Take up to ``steps`` steps with every chain that has room, in place; the gradients that were computed."""
@@ -84,8 +92,12 @@ class Machine:
         u = uniforms(key, t, plain + size + size % 2)
         return (*u[:plain].unbind(), normals(u[plain:])[:size].to(self._like.dtype))
 
-    def _step(self, state: Any, noise: Any) -> tuple[Tensor, ...]:
-        state, ended, info = self.kernel.step(self._density, state, noise)
+    def _whitened(self, w: Tensor, whitening: Whitening) -> tuple[Tensor, Tensor]:
+        lp, g = self._density(whitening.positions(w))
+        return lp, whitening.pulled(g)
+
+    def _step(self, state: Any, noise: Any, whitening: Whitening) -> tuple[Tensor, ...]:
+        state, ended, info = self.kernel.step(lambda w: self._whitened(w, whitening), state, noise)
         return (*state, ended, *info)
 
     def _example(self) -> tuple[Any, Any]:
@@ -103,12 +115,16 @@ class Replayed(Machine):
 
     road = "replayed graph"
 
-    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
-        super().__init__(kernel, density, keys, like)
+    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
+        super().__init__(kernel, density, keys, like, rank)
         state, noise = self._example()
-        flat, cut = [*state, *noise], len(state)
-        one = trace(lambda *v: self._step(kernel.State(*v[:cut]), kernel.Noise(*v[cut:])), flat)
-        self._mapped = map_chains(one, [v.expand(len(keys), *v.shape).contiguous() for v in flat])
+        own, shared, cut = [*state, *noise], list(self.whitening), len(state)
+
+        def step(*v: Tensor) -> tuple[Tensor, ...]:
+            return self._step(kernel.State(*v[:cut]), kernel.Noise(*v[cut:-3]), Whitening(*v[-3:]))
+
+        one = trace(step, own + shared)
+        self._mapped = map_chains(one, [v.expand(len(keys), *v.shape).contiguous() for v in own] + shared, shared=3)
         self._noise_of_one = trace(self._noise, [keys[0], torch.zeros((), dtype=torch.int64, device=like.device)])
 
     def advance(self, chains: Chains, steps: int) -> int:
@@ -122,7 +138,7 @@ class Replayed(Machine):
             moving = int(active.sum())
             if moving == 0:
                 break
-            outputs = self._mapped(*state, *(n[:, t] for n in noise))
+            outputs = self._mapped(*state, *(n[:, t] for n in noise), *self.whitening)
             new, ended, info = outputs[: len(state)], outputs[len(state)], outputs[len(state) + 1 :]
             if moving < len(everyone):
                 new = [torch.where(_like(active, a), a, b) for a, b in zip(new, state, strict=True)]
@@ -148,39 +164,42 @@ class Native(Machine):
 
     road = "machine code"
 
-    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> None:
+    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
         """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code."""
-        super().__init__(kernel, density, keys, like)
+        super().__init__(kernel, density, keys, like, rank)
         state, _ = self._example()
         cut = len(state)
 
         def step(*flat: Tensor) -> tuple[Tensor, ...]:
-            key, t = flat[cut:]
-            new = self._step(kernel.State(*flat[:cut]), kernel.Noise(*self._noise(key, t)))
+            key, t = flat[cut : cut + 2]
+            noise = kernel.Noise(*self._noise(key, t))
+            new = self._step(kernel.State(*flat[:cut]), noise, Whitening(*flat[cut + 2 :]))
             return (*new[:cut], key.clone(), t + 1, *new[cut:])
 
         fields = {**state._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
         _, _, info = kernel.step(self._density, *self._example())
-        graph = trace(step, list(fields.values()))
-        self._loop = compile_loop(graph, state=fields, noise={}, shared={}, row=info._asdict())
+        shared = self.whitening._asdict()
+        graph = trace(step, [*fields.values(), *shared.values()])
+        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=info._asdict())
 
     def advance(self, chains: Chains, steps: int) -> int:
         """As :meth:`Machine.advance`; a chain that stands still costs nothing."""
         state = {**chains.state, "key": self.keys, "t": chains.steps}
         threads = torch.get_num_threads()
         rows, counts = chains.rows, chains.counts
-        taken = self._loop.run(state, {}, {}, rows, counts, steps, room=chains.room, threads=threads)
+        shared = {name: value.contiguous() for name, value in self.whitening._asdict().items()}
+        taken = self._loop.run(state, {}, shared, rows, counts, steps, room=chains.room, threads=threads)
         return int(taken.sum())
 
 
-def machine_of(kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor) -> tuple[Machine, str]:
+def machine_of(kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> tuple[Machine, str]:
     """The fastest machine for these chains here, and why it is not the one before it (empty for the first)."""
     if like.device.type != "cpu":
-        return Replayed(kernel, density, keys, like), ""
+        return Replayed(kernel, density, keys, like, rank), ""
     try:
-        return Native(kernel, density, keys, like), ""
+        return Native(kernel, density, keys, like, rank), ""
     except Unsupported as reason:
-        return Replayed(kernel, density, keys, like), str(reason)
+        return Replayed(kernel, density, keys, like, rank), str(reason)
 
 
 def _like(mask: Tensor, value: Tensor) -> Tensor:

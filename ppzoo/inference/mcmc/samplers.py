@@ -17,6 +17,7 @@ from ppzoo.inference.density import density_of, format_sites, report_sites
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.mcmc import nuts
 from ppzoo.inference.mcmc.machine import Chains, Machine, machine_of
+from ppzoo.inference.mcmc.metric import rank_for
 from ppzoo.inference.mcmc.streams import chain_keys, uniforms
 from ppzoo.inference.mcmc.warmup import warm_up
 from ppzoo.inference.outcome import Outcome, Run
@@ -77,7 +78,8 @@ class NUTS:
         flat = flatten(density_of(pair), torch.zeros((), dtype=run.dtype, device=run.device))
         keys = chain_keys(run.seed, self.chains, self.name).to(run.device)
         q = _starting_points(flat, keys, pair)
-        machine, reason = machine_of(nuts.build(self.max_tree_depth), flat.function, keys, flat.like)
+        kernel, rank = nuts.build(self.max_tree_depth), rank_for(len(flat.like), pooled=self.adapt == "pooled")
+        machine, reason = machine_of(kernel, flat.function, keys, flat.like, rank)
         with Progress(self.warmup + self.draws, self.name, run.progress) as progress:
             tuned = warm_up(
                 machine,
@@ -89,7 +91,7 @@ class NUTS:
                 report=lambda done, line: progress.reach(done, f"warm-up, {line}"),
             )
             chains, gradients = self._draw(machine, tuned.chains, progress)
-        draws = flat.constrain(chains.rows["q"].flatten(0, 1))
+        draws = flat.constrain(machine.whitening.positions(chains.rows["q"].flatten(0, 1)))
         return Outcome(
             draws={name: value.unflatten(0, (self.chains, self.draws)) for name, value in draws.items()},
             statistics={name: row for name, row in chains.rows.items() if name not in _POSITIONS},

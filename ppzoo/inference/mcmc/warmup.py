@@ -2,8 +2,8 @@
 
 First a step size of the right order is searched with trajectories of one leapfrog. Then windows of growing length
 learn the metric while dual averaging follows with the step size; the last tenth of the draws only tunes the step size.
-``adapt="pooled"``: all chains learn one step size and one metric together, from everybody's draws; a window ends when
-the chains have given that many draws on average. ``adapt="per_chain"``: each chain learns its own, from its own draws.
+``adapt="pooled"``: all chains learn one step size and one metric, scales and directions, together, from everybody's
+draws; a window ends when the chains have given that many draws on average. ``adapt="per_chain"``: each chain learns its own, from its own draws.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from ppzoo.inference.mcmc.adaptation import DualAveraging, FisherMetric, windows
 from ppzoo.inference.mcmc.kernel import Settings
 from ppzoo.inference.mcmc.machine import Chains, Machine
+from ppzoo.inference.mcmc.metric import Covariances
 
 __all__ = ["Tuned", "warm_up"]
 
@@ -60,8 +61,7 @@ def warm_up(
         pooled: Whether chains learn together.
         report: Called with the draws per chain so far and a line for the progress.
     """
-    groups = 1 if pooled else len(q)
-    tuner = _Tuner(machine, q, groups, target)
+    tuner = _Tuner(machine, q, target, pooled=pooled)
     tuner.search()
     tuner.set_limit(min(limit, _EARLY_LIMIT))
     ends = windows(draws)
@@ -81,14 +81,16 @@ def _report(report: Callable[[int, str], None], begun: int, done: int, line: str
 
 
 class _Tuner:
-    def __init__(self, machine: Machine, q: Tensor, groups: int, target: float) -> None:
+    def __init__(self, machine: Machine, q: Tensor, target: float, *, pooled: bool) -> None:
         chains = len(q)
-        self.machine, self.target, self.groups = machine, target, groups
+        groups = 1 if pooled else chains
+        self.machine, self.target, self.groups, self.pooled = machine, target, groups, pooled
         ones = torch.ones(groups, dtype=q.dtype, device=q.device)
         self.step = DualAveraging.around(ones)
         self.caution = torch.ones_like(q[:, 0])  # what each chain multiplies the step size of its group with
         depth = torch.ones(chains, dtype=torch.int64, device=q.device)
         settings = Settings(ones.expand(chains).clone(), torch.ones_like(q), depth)
+        self.covariances = Covariances.empty(machine.whitening.scale)
         self.chains = machine.start(q, settings)
         self.gradients = chains
         everyone = torch.ones(self.groups, chains // self.groups, dtype=torch.bool, device=q.device)
@@ -136,16 +138,30 @@ class _Tuner:
             acceptance, seen = self._mean(rows["acceptance_rate"], fine if bool(fine.any()) else fine | True)
             self.step.update(acceptance, seen, self.target)
             self._be_careful(rows["acceptance_rate"][:, 0], counts > 0)
-            self.metric.add(self._grouped(rows["q"]), self._grouped(rows["g"]), self._grouped(counts[:, None] > 0))
+            q, g = self.machine.whitening.positions(rows["q"]), self.machine.whitening.pushed(rows["g"])
+            self.metric.add(self._grouped(q), self._grouped(g), self._grouped(counts[:, None] > 0))
+            if len(self.machine.whitening.stretch) > 0:
+                self.covariances.add(q[counts > 0, 0], g[counts > 0, 0])
             self._set(torch.exp(self.step.log_step))
             step = float(torch.exp(self.step.log_step).median())
             report(int(given.double().mean()), f"step {step:.3g}")
 
     def learn_metric(self) -> None:
+        """Take what the window has shown; chains that learn together start new trajectories in the new coordinates."""
         ready = torch.ones(self.groups, dtype=torch.bool, device=self.metric.count.device)
         self.metric.learn(ready)
         self.step = DualAveraging.around(torch.exp(self.step.log_average))
-        self.chains.state["next_inverse_mass"] = self._spread(self.metric.inverse_mass)
+        state, machine = self.chains.state, self.machine
+        if self.pooled:
+            q = machine.whitening.positions(state["draw_q"])
+            scale, rank = torch.sqrt(self.metric.inverse_mass[0]), len(machine.whitening.stretch)
+            machine.whitening = self.covariances.whitening(scale, rank)
+            self.covariances = Covariances.empty(scale)
+            settings = Settings(state["next_step_size"], state["next_inverse_mass"], state["limit"])
+            self.chains = machine.start(q, settings, self.chains.steps)
+            self.gradients += len(q)
+        else:
+            state["next_inverse_mass"] = self._spread(self.metric.inverse_mass)
         self._set(torch.exp(self.step.log_step))
 
     def _be_careful(self, acceptance: Tensor, seen: Tensor) -> None:
