@@ -21,6 +21,9 @@ from arviz_stats.base.array import array_stats
 from numpy.typing import ArrayLike, NDArray
 
 from ppzoo.checks import check_choice
+from ppzoo.diagnostics.ess import ess_bulk, ess_tail, mcse_mean, mcse_sd
+from ppzoo.diagnostics.ranks import FEWEST_DRAWS, Ranked, blocks, measurable
+from ppzoo.diagnostics.rhat import rhat
 
 __all__ = [
     "Kind",
@@ -37,7 +40,6 @@ Kind = Literal["mcmc", "draws", "point"]
 
 _RESERVED = ("chain", "draw", "sample", ".", "")
 _INTERVAL = (0.055, 0.945)  # 89 % equal-tailed, as ArviZ has it
-_TAILS = (0.05, 0.95)  # the quantiles of tail ESS in Vehtari et al. (2021)
 _DIGITS_OF = {  # the Monte Carlo error of a column; that of a quantile follows from a normal's density there
     "mean": ("mcse_mean", 1.0),
     "sd": ("mcse_sd", 1.0),
@@ -125,12 +127,15 @@ def scalars(tree: xr.DataTree, group: str = "posterior", *, kinds: str = "biuf")
     return found
 
 
+_NUMBERS = {"r_hat": rhat, "ess_bulk": ess_bulk, "ess_tail": ess_tail, "mcse_mean": mcse_mean, "mcse_sd": mcse_sd}
+
+
 def mcmc_numbers(draws: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Convergence numbers of K parameters: rank-normalised split R-hat, bulk and tail ESS, MCSE of mean and sd.
 
-    The numbers are ArviZ's, with tail ESS at the 5 % and 95 % quantiles, as in Vehtari, Gelman, Simpson, Carpenter
-    and Bürkner (2021, https://doi.org/10.1214/20-BA1221). They are NaN where they are undefined: fewer than 4 draws,
-    NaN among the draws, draws that are all equal; R-hat also for one chain.
+    As in Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021, https://doi.org/10.1214/20-BA1221), tail ESS at the
+    5 % and 95 % quantiles; :mod:`ppzoo.diagnostics.ess` says where ArviZ's differ. They are NaN where they are
+    undefined: fewer than 4 draws, NaN among the draws, draws that are all equal.
 
     Args:
         draws: Shape ``(K, chain, draw)``.
@@ -138,16 +143,16 @@ def mcmc_numbers(draws: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     Returns:
         ``r_hat, ess_bulk, ess_tail, mcse_mean, mcse_sd``, each ``(K,)``.
     """
-    still = np.ptp(draws, axis=(1, 2)) == 0  # ArviZ says ESS = S of draws that are all equal
-    with np.errstate(invalid="ignore", divide="ignore"):
-        numbers = {
-            "r_hat": array_stats.rhat(draws),
-            "ess_bulk": array_stats.ess(draws, method="bulk"),
-            "ess_tail": array_stats.ess(draws, method="tail", prob=_TAILS),
-            "mcse_mean": array_stats.mcse(draws, method="mean"),
-            "mcse_sd": array_stats.mcse(draws, method="sd"),
-        }
-    return {name: np.where(still, np.nan, np.asarray(values, dtype=np.float64)) for name, values in numbers.items()}
+    found = {name: np.full(len(draws), np.nan) for name in _NUMBERS}
+    if draws.shape[-1] < FEWEST_DRAWS:
+        return found
+    for block in blocks(draws):
+        usable = measurable(draws[block])
+        if usable.any():
+            ranked = Ranked(draws[block][usable])
+            for name, measure in _NUMBERS.items():
+                found[name][block][usable] = measure(ranked)
+    return found
 
 
 def summarise(tree: xr.DataTree, *, kind: Kind) -> pd.DataFrame:
