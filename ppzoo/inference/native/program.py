@@ -123,17 +123,20 @@ int run(const void *const *restrict d, void *const *restrict io, int64_t chains,
         int64_t size, int64_t *next, D *restrict a) {{
 int64_t *count = io[{s + n + r}], *executed = io[{s + n + r + 2}];
 const int64_t *room = io[{s + n + r + 1}];
-*(I *)a = splat_i(0);
+I wrong = splat_i(0);
 for (;;) {{
 int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES], ahead_of[LANES];
-int going[LANES], left = 0;
-if (g >= chains) return any(*(I *)a);
+I going = splat_i(0);
+int left = 0;
+if (g >= chains) return any(wrong);
 EACH c[l] = g + l < chains ? g + l : chains - 1;
-EACH left += going[l] = g + l < chains && count[c[l]] < room[c[l]];
+EACH if (g + l < chains && count[c[l]] < room[c[l]]) going[l] = -1, left++;
 if (left == 0) continue;
 {arrive}{first_calls}for (int64_t t = 0; t < steps && left > 0; t++) {{
 EACH ahead_of[l] = c[l] * ahead + t;
-{draw}{calls}const I emit = *{names.pointer(emit.buffer)};
+*(I *)a = splat_i(0);
+{draw}{calls}wrong |= *(I *)a & going;
+const I emit = *{names.pointer(emit.buffer)};
 EACH if (going[l]) {{
 executed[c[l]]++;
 if (!emit[l]) continue;

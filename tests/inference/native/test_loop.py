@@ -157,6 +157,21 @@ def test_what_depends_on_shared_inputs_alone_is_computed_once_per_group(seeded):
     assert "sqrt_d" not in part.split("static void leave")[0]
 
 
+def test_a_position_out_of_range_raises_for_chains_that_are_still_there():
+    table = torch.arange(4, dtype=F)
+
+    k = torch.zeros(1, dtype=torch.int64)
+    graph = make_fx(lambda k: (k + 1, (k >= 0).all(), table[k]))(k)
+    loop = compile_loop(graph, state={"k": k}, noise={}, shared={}, row={"at": table[k]})
+    counts = torch.zeros(3, dtype=torch.int64)
+    state, rows = {"k": torch.zeros(3, 1, dtype=torch.int64)}, {"at": torch.zeros(3, 9, 1, dtype=F)}
+    room = torch.tensor([4, 3, 2])
+    loop.run(state, {}, {}, rows, counts, 9, room=room)  # lanes run on after their chains have left
+    assert rows["at"][0, :4, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
+    with pytest.raises(IndexError, match="out of range"):
+        loop.run(state, {}, {}, rows, counts, 9, room=room + 1)
+
+
 def test_a_step_that_returns_something_else_is_refused():
     x = torch.zeros(2, dtype=F)
     with pytest.raises(ValueError, match="beside the state it returns"):
