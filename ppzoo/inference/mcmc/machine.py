@@ -113,7 +113,7 @@ class Machine:
 class Replayed(Machine):
     """The step as a graph of tensor operations over all chains, replayed one by one; any device, any program."""
 
-    road = "replayed graph"
+    road = "replayed operation by operation"
 
     def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
         super().__init__(kernel, density, keys, like, rank)

@@ -96,7 +96,7 @@ class NUTS:
             draws={name: value.unflatten(0, (self.chains, self.draws)) for name, value in draws.items()},
             statistics={name: row for name, row in chains.rows.items() if name not in _POSITIONS},
             numbers={"gradients": float(tuned.gradients + gradients)},
-            notes=tuple(self._notes(flat, reason)),
+            notes=tuple(self._notes(flat, machine, reason)),
             findings=tuple(held_parameters(pair)),
         )
 
@@ -114,11 +114,10 @@ class NUTS:
             progress.reach(done, f"divergences {divergences}, step {step:.3g}")
         return chains, gradients
 
-    def _notes(self, flat: FlatDensity, reason: str) -> Iterator[str]:
-        if flat.road != "graph":
-            yield f"The density took a slower road ({flat.road}), because of: {flat.reason}."
-        if reason:
-            yield f"Steps were replayed operation by operation, which is slower than machine code: {reason}."
+    def _notes(self, flat: FlatDensity, machine: Machine, reason: str) -> Iterator[str]:
+        because = f", for want of a faster road: {flat.reason}" if flat.reason else ""
+        yield f"Density: {flat.road}{because}."
+        yield f"Steps: {machine.road}{f', for want of a faster road: {reason}' if reason else ''}."
         if self.adapt == "pooled" and self.chains > 1:
             yield "The chains learnt step size and metric together; adapt='per_chain' keeps them apart."
 

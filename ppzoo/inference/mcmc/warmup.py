@@ -2,8 +2,9 @@
 
 First a step size of the right order is searched with trajectories of one leapfrog. Then windows of growing length
 learn the metric while dual averaging follows with the step size; the last tenth of the draws only tunes the step size.
-``adapt="pooled"``: all chains learn one step size and one metric, scales and directions, together, from everybody's
-draws; a window ends when the chains have given that many draws on average. ``adapt="per_chain"``: each chain learns its own, from its own draws.
+``adapt="pooled"``: all chains learn one step size and one metric, scales and directions, from everybody's draws; a
+window ends when the chains have given that many draws on average. ``adapt="per_chain"``: each chain learns its own step
+size and scales, from its own draws.
 """
 
 from __future__ import annotations
