@@ -66,7 +66,10 @@ def _mul(builder: Builder, a: Value, b: Value) -> Value:
         if is_number(factor, 1) and dtype.is_floating_point:
             shape = torch.broadcast_shapes(shape_of(a), shape_of(b))
             return broadcast(builder.cast(x, dtype), shape)
-    return apply(builder, "({0} & {1})" if dtype is torch.bool else "({0} * {1})", a, b, dtype=dtype)
+    result = apply(builder, "({0} & {1})" if dtype is torch.bool else "({0} * {1})", a, b, dtype=dtype)
+    if dtype is torch.float64 and isinstance(result, Variable):
+        builder.products[result.buffer] = (a, b)
+    return result
 
 
 @operation("div")

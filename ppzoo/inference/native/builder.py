@@ -45,9 +45,15 @@ Pieces: TypeAlias = tuple[tuple[Tensor, Value], ...]
 
 @dataclass
 class Builder:
-    """Collects statements; equal ones once."""
+    """Collects statements; equal ones once.
+
+    Attributes:
+        statements: In the order in which they were made.
+        products: For buffers that are a product, element by element, what it is of.
+    """
 
     statements: list[Statement] = field(default_factory=list)
+    products: dict[Buffer, tuple[Value, Value]] = field(default_factory=dict)
     _known: dict[Any, Any] = field(default_factory=dict)
     _slots: dict[Any, Slot] = field(default_factory=dict)
     _pieces: dict[Buffer, Pieces] = field(default_factory=dict)

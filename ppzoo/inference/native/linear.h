@@ -34,3 +34,4 @@ static void name(D *restrict c, const TA *restrict a, const TB *restrict b, long
 PRODUCT(product_vv, D, D)
 PRODUCT(product_sv, double, D)
 PRODUCT(product_vs, D, double)
+PRODUCT(product_ss, double, double)

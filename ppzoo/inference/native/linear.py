@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
+from torch import Tensor
 
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.pointwise import apply, promote
-from ppzoo.inference.native.reductions import reduce
 from ppzoo.inference.native.values import (
     Handler,
     Literal,
@@ -17,15 +18,18 @@ from ppzoo.inference.native.values import (
     Unsupported,
     Value,
     Variable,
+    broadcast,
     entering,
     shape_of,
     through,
 )
 
-__all__ = ["OPERATIONS", "matrix"]
+__all__ = ["OPERATIONS", "contraction", "matrix"]
 
 OPERATIONS: dict[str, Handler] = {}
 operation = entering(OPERATIONS)
+
+_AGAIN = 4  # times that an operand is used, from which on a product pays
 
 
 def matrix(builder: Builder, value: Value, shape: Sequence[int]) -> Load | Splat:
@@ -63,6 +67,52 @@ def product(builder: Builder, a: Value, b: Value) -> Value:
     return builder.cast(builder.once(("product", left, right, batch, n, k, m), make), dtype)
 
 
+def contraction(builder: Builder, a: Value, b: Value, shape: Sequence[int], gone: set[int]) -> Value | None:
+    """The sum of ``a b`` over dimensions of their common ``shape``, which stay as ones, by a matrix product.
+
+    None if it would not pay: a product is quicker where it uses its operands again and again.
+    """
+    sides = broadcast(a, shape), broadcast(b, shape)
+    one, other = ((side.view if isinstance(side, Variable) else torch.as_tensor(side)).stride() for side in sides)
+    dims: dict[str, list[int]] = {kind: [] for kind in "bnmk?"}
+    for d, size in enumerate(shape):
+        if size != 1:
+            dims[_part(d in gone, one[d], other[d])].append(d)
+    sizes = {kind: prod(shape[d] for d in dims[kind]) for kind in dims}
+    if dims["?"] or max(sizes["n"], sizes["m"]) < _AGAIN or sizes["k"] < _AGAIN:
+        return None
+    try:
+        left = _arranged(sides[0], [dims[kind] for kind in "bnk"])
+        right = _arranged(sides[1], [dims[kind] for kind in "bkm"])
+    except RuntimeError:  # no strides describe it
+        return None
+    kept = [d for kind in "bnm" for d in dims[kind]]
+    back = sorted(range(len(kept)), key=kept.__getitem__)
+    ones = tuple(slice(None) if d in kept else None for d in range(len(shape)))
+    return through(product(builder, left, right), lambda x: x.view([shape[d] for d in kept]).permute(back)[ones])
+
+
+def _part(gone: bool, one: int, other: int) -> str:
+    """What a dimension is to a product: of both sides (``b``), of one (``n``, ``m``), summed (``k``), or none of it."""
+    if one and other:
+        return "k" if gone else "b"
+    return "?" if gone or not (one or other) else "n" if one else "m"
+
+
+def _arranged(value: Value, groups: Sequence[Sequence[int]]) -> Value:
+    """The value with three dimensions, one for each group of its own; it is the same along the others."""
+    used = [d for group in groups for d in group]
+    position = {d: k for k, d in enumerate(sorted(used))}
+    shape = shape_of(value)
+    sizes = [prod(shape[d] for d in group) for group in groups]
+
+    def view(x: Tensor) -> Tensor:
+        cut = x[tuple(slice(None) if d in position else 0 for d in range(x.dim()))].permute([position[d] for d in used])
+        return cut.view(sizes) if x.is_meta else cut.reshape(sizes)
+
+    return through(value, view)
+
+
 @operation("bmm")
 def _bmm(builder: Builder, a: Value, b: Value) -> Value:
     return product(builder, a, b)
@@ -77,13 +127,6 @@ def _mm(builder: Builder, a: Value, b: Value) -> Value:
 @operation("mv")
 def _mv(builder: Builder, a: Value, b: Value) -> Value:
     return through(_mm(builder, a, through(b, lambda t: t[:, None])), lambda t: t[:, 0])
-
-
-@operation("dot", "vdot")
-def _dot(builder: Builder, a: Value, b: Value) -> Value:
-    dtype = promote(a, b)
-    terms = apply(builder, "({0} * {1})", a, b, dtype=dtype)
-    return reduce(builder, "sum", terms, None, keepdim=False, dtype=dtype)
 
 
 def _plus(builder: Builder, c: Value, ab: Value, beta: float, alpha: float) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ppzoo.inference.native.builder import Builder
+from ppzoo.inference.native.linear import contraction
 from ppzoo.inference.native.pointwise import OPERATIONS as POINTWISE
 from ppzoo.inference.native.pointwise import apply, floating, promote, select
 from ppzoo.inference.native.values import (
@@ -18,6 +19,7 @@ from ppzoo.inference.native.values import (
     Whole,
     dtype_of,
     entering,
+    is_plain,
     letter,
     shape_of,
     through,
@@ -59,6 +61,9 @@ def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bo
         return torch.full(final, _OF_NOTHING[kind], dtype=dtype)
     if all(shape[d] == 1 for d in gone):
         return through(builder.cast(value, dtype), lambda x: x.reshape(final))
+    total = _contracted(builder, value, gone) if kind == "sum" else None
+    if total is not None:
+        return through(total, lambda x: x.reshape(final))
     operand = builder.operand(value, shape, dtype)
     combine, start = (text.replace("_T(", f"_{letter(dtype)}(") for text in _COMBINATIONS[kind])
 
@@ -69,6 +74,15 @@ def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bo
 
     result: Variable = builder.once((kind, operand, tuple(shape), tuple(kept), dtype), make)
     return result.seen(result.view.view(final))
+
+
+def _contracted(builder: Builder, value: Value, gone: set[int]) -> Value | None:
+    """The sum of what is a product, by a matrix product where that pays."""
+    if not isinstance(value, Variable) or not is_plain(value):
+        return None
+    a, b = builder.products.get(value.buffer, (0, 0))
+    same = torch.broadcast_shapes(shape_of(a), shape_of(b)) == value.shape
+    return contraction(builder, a, b, value.shape, gone) if same else None
 
 
 def _whole_type(dtype: torch.dtype) -> torch.dtype:
@@ -107,6 +121,13 @@ OPERATIONS |= {kind: _truths(kind) for kind in ("any", "all")}
 OPERATIONS |= {kind: _extremes(kind) for kind in ("amax", "amin")}
 OPERATIONS |= {"max.default": _extremes("amax"), "min.default": _extremes("amin")}
 OPERATIONS |= {"max.other": POINTWISE["maximum"], "min.other": POINTWISE["minimum"]}
+
+
+@operation("dot", "vdot")
+def _dot(builder: Builder, a: Value, b: Value) -> Value:
+    dtype = promote(a, b)
+    terms = apply(builder, "({0} * {1})", a, b, dtype=dtype)
+    return reduce(builder, "sum", terms, None, keepdim=False, dtype=dtype)
 
 
 @operation("mean")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppzoo.inference.native.linear import OPERATIONS
+from ppzoo.inference.native.program import map_source
 
 C = 5
 aten = torch.ops.aten
@@ -36,7 +38,6 @@ def test_products(seeded, hold, seen):
         }
     x, y, square = _numbers(6), _numbers(6), _numbers(6, 6)
     cases |= {
-        "dot": (lambda x, y: (x @ y, torch.dot(x, y), torch.vdot(x, x)), x, y),
         "outer": (torch.outer, x, y),
         "addmm": (lambda s, x: (torch.addmm(s, s, s.T), torch.addmm(x, s, s, beta=0.5, alpha=2)), square, x),
         "addmv": (lambda s, x: torch.addmv(x, s, x, beta=2, alpha=-1), square, x),
@@ -48,6 +49,35 @@ def test_products(seeded, hold, seen):
     }
     seen |= hold({name: case for name, case in cases.items() if name != "single precision"})
     hold({"single precision": cases["single precision"]}, tolerance=3e-6)
+
+
+def test_sums_of_products_are_matrix_products(seeded, hold):
+    known, batch = torch.randn(9, 5, dtype=torch.float64), torch.randn(3, 9, 5, dtype=torch.float64)
+    cases = {
+        "rows": (lambda x: ((known * x).sum(-1), (x * known).sum(1, keepdim=True)), _numbers(5)),
+        "columns": (lambda y: ((known * y[:, None]).sum(0), (known * y[:, None]).sum(0, keepdim=True)), _numbers(9)),
+        "matrices": (lambda a, b: (a[:, :, None] * b[None]).sum(1), _numbers(6, 5), _numbers(5, 7)),
+        "other order": (lambda a, b: (a.T[:, None, :] * b[..., None]).sum(0), _numbers(6, 5), _numbers(5, 7)),
+        "batch": (lambda x: ((batch * x).sum(-1), (batch * x).sum((1, 2)), (batch * x).sum()), _numbers(5)),
+        "batch of both": (lambda x: (batch * x[:, None]).sum(2), _numbers(3, 5)),
+        "two at once": (lambda a, b: (a[:, None] * b).sum((0, 2)), _numbers(6, 5), _numbers(6, 4, 5)),
+        "not one": (
+            lambda a, b: ((a * b).sum(1), (a[:, :1] * b).sum(1), (a[0] * b).sum(0)),
+            _numbers(6, 5),
+            _numbers(6, 5),
+        ),
+        "used elsewhere": (lambda x: ((known * x).sum(-1), known * x), _numbers(5)),
+        "of a view": (lambda x: (known * x.T[1]).sum(-1) + (known * x[:5, 0]).sum(-1), _numbers(5, 5)),
+        "shaped": (lambda x: (known * x).view(3, 15).sum(1) + (known * x).T.sum(0).view(3, 3).sum(0), _numbers(5)),
+    }
+    hold(cases)
+
+
+def test_a_sum_of_products_has_no_loop_of_its_own():
+    known, x = torch.arange(4500.0, dtype=torch.float64).view(90, 50), torch.zeros(50, dtype=torch.float64)
+    text = map_source(make_fx(lambda x: (known * x).sum(-1).exp())(x), [x], 4).text.split("static void part0")[1]
+    assert text.count("product_sv(") == 1
+    assert "i < 4500" not in text
 
 
 def test_every_operation_has_a_case(seen):

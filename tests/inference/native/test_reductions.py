@@ -88,6 +88,11 @@ def test_along_a_dimension(seeded, hold, seen):
     seen |= hold(cases)
 
 
+def test_dot(seeded, hold, seen):
+    x, y = _numbers(6), _numbers(6)
+    seen |= hold({"dot": (lambda x, y: (x @ y, torch.dot(x, y), torch.vdot(x, x)), x, y)})
+
+
 def test_distances(seeded, hold, seen):
     def with_gradient(p):
         def function(x, y):
