@@ -74,7 +74,7 @@ def _refer(model: str, options: argparse.Namespace) -> None:
 
 
 def _race(model: str, chains: int, options: argparse.Namespace) -> None:
-    """All samplers on one posterior with so many chains, turn by turn."""
+    """All samplers on one posterior with so many chains, turn by turn; what is done is on record at once."""
     reference = records.read(records.reference_path(model))
     if reference is None:
         raise SystemExit(f"{model} has no reference: make it with --reference")
@@ -82,6 +82,15 @@ def _race(model: str, chains: int, options: argparse.Namespace) -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in racing}
     running = [name for name, why_not in racing.items() if why_not is None]
     draws = max(FEWEST_DRAWS, math.ceil(options.draws / chains))
+    about = records.about()
+
+    def record(name: str) -> None:
+        settings = {"warmup": options.warmup, "draws": draws, "seed": options.seed, "repeats": len(runs[name])}
+        found = records.cell(model, chains, name, runs[name]) | {"left_out": racing[name], "settings": settings}
+        records.write(records.result_path(model, chains, name), found | about)
+
+    for name in set(racing) - set(running):
+        record(name)
     for repeat in range(options.repeats):
         first = repeat % max(1, len(running))
         for name in running[first:] + running[:first]:
@@ -89,20 +98,7 @@ def _race(model: str, chains: int, options: argparse.Namespace) -> None:
             run, _ = run_once(model, name, settings, options.limit, reference["moments"])
             print(f"{model}, {chains} chains, {name}: {run}", flush=True)
             runs[name].append(run)
-    common = {"warmup": options.warmup, "draws": draws, "seed": options.seed, "repeats": options.repeats}
-    for name, why_not in racing.items():
-        shares = [run["others"] for run in runs[name]]
-        record = {
-            "model": model,
-            "chains": chains,
-            "sampler": name,
-            "left_out": why_not,
-            "loaded_machine": any(share is None or share > records.LOADED for share in shares),
-            "settings": common,
-            "gate_passed": bool(runs[name]) and not any(run["failures"] for run in runs[name]),
-            "runs": runs[name],
-        }
-        records.write(records.result_path(model, chains, name), record | records.about())
+            record(name)
 
 
 def _why_not(sampler: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 import ppzoo
 from mcmc.posteriors import POSTERIORS
 
-__all__ = ["about", "read", "reference_path", "result_path", "table", "write"]
+__all__ = ["about", "cell", "read", "reference_path", "result_path", "table", "write"]
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "mcmc"
@@ -52,6 +52,19 @@ def write(path: Path, record: dict[str, Any]) -> None:
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+def cell(model: str, chains: int, sampler: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The runs of one cell of the table, whether all passed, and whether others used the machine beside any."""
+    shares = [run["others"] for run in runs]
+    return {
+        "model": model,
+        "chains": chains,
+        "sampler": sampler,
+        "loaded_machine": any(share is None or share > LOADED for share in shares),
+        "gate_passed": bool(runs) and not any(run["failures"] for run in runs),
+        "runs": runs,
+    }
 
 
 def about() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any
 
 import numpy as np
 import nutpie
@@ -18,7 +17,7 @@ __all__ = ["sample"]
 
 
 def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
-    """All chains; then the same warm-up again with one draw, whose time is taken off to find that of the draws."""
+    """All chains. Warm-up and draws are one call, whose time is shared between them by their gradients."""
     warnings.filterwarnings("ignore")  # numba's, of its own compilation
     data = posterior.data()
     began = time.perf_counter()
@@ -26,27 +25,25 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         MODELS[name](**data)
     compiled = nutpie.compile_pymc_model(model, backend="numba")
     ready = time.perf_counter()
-    trace = _run(compiled, settings, settings.draws)
-    draws = {site: np.asarray(trace.posterior[site].values) for site in posterior.sites}
-    ended = time.perf_counter()
-    _run(compiled, settings, 1)
-    sampling = ended - ready - (time.perf_counter() - ended)
-    return Drawn(
-        gathered(draws, posterior.sites),
-        ended - began,
-        sampling if sampling > 0 else None,
-        int(trace.sample_stats["diverging"].values.sum()),
-        int(trace.sample_stats["n_steps"].values.sum()),
-        ["backend='numba'"],
-    )
-
-
-def _run(compiled: Any, settings: Settings, draws: int) -> Any:
-    return nutpie.sample(
+    trace = nutpie.sample(
         compiled,
-        draws=draws,
+        draws=settings.draws,
         tune=settings.warmup,
         chains=settings.chains,
         seed=settings.seed,
         progress_bar=False,
+    )
+    called = time.perf_counter() - ready
+    draws = {site: np.asarray(trace.posterior[site].values) for site in posterior.sites}
+    seconds = time.perf_counter() - began
+    gradients, before = (
+        int(group["n_steps"].values.sum()) for group in (trace.sample_stats, trace.warmup_sample_stats)
+    )
+    return Drawn(
+        gathered(draws, posterior.sites),
+        seconds,
+        called * gradients / (gradients + before),
+        int(trace.sample_stats["diverging"].values.sum()),
+        gradients,
+        ["backend='numba'"],
     )
