@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import (
+    disable_proxy_modes_tracing,
+    get_proxy_mode,
+    get_proxy_slot,
+    make_fx,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppzoo.inference.graph.simplify import simplify
 
@@ -58,14 +64,49 @@ def map_chains(graph: fx.GraphModule, examples: Sequence[Tensor], *, shared: int
 
 def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:
     try:
-        plain = lambda *tensors: function(*tensors)  # noqa: E731, PLW0108  # make_fx counts the self of a bound method
-        graph = make_fx(plain, decomposition_table=_in_parts())(*examples)
+        graph = make_fx(_reading_data(function), decomposition_table=_in_parts())(*examples)
     except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
         raise NotTraceable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     for node in graph.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotTraceable(f"it draws at random inside ({node.target})")
     return graph
+
+
+def _reading_data(function: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*tensors: Tensor) -> Any:
+        with _Reads():  # type: ignore[no-untyped-call]  # torch's mode is untyped
+            return function(*tensors)
+
+    return run
+
+
+class _Reads(TorchDispatchMode):
+    """Lets numbers be read that hang on data alone, as ``int(county.max()) + 1``; make_fx refuses them like any other."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and not _hangs_on_inputs(args[0]):  # noqa: SLF001
+            with disable_proxy_modes_tracing():
+                return func(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _hangs_on_inputs(value: Tensor) -> bool:
+    """Whether a number read here would be another for other inputs, as far as the graph has come."""
+    mode: Any = get_proxy_mode()
+    slot: Any = get_proxy_slot(value, mode.tracer, None)
+    if slot is None:
+        return False
+    moved: set[fx.Node] = set()
+    for node in mode.tracer.graph.nodes:
+        if node.op == "placeholder" or any(source in moved for source in node.all_input_nodes):
+            moved.add(node)
+            if _writes(node.target):  # what it writes into has changed, and whatever that is a view of
+                written = node.args[0]
+                while isinstance(written, fx.Node):
+                    moved.add(written)
+                    written = written.args[0] if getattr(written.target, "is_view", False) else None
+    return slot.proxy.node in moved
 
 
 def _let_fail(graph: fx.GraphModule) -> None:

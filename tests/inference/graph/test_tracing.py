@@ -84,3 +84,28 @@ def test_a_matrix_without_cholesky_factor_is_not_a_number_for_its_chain_alone():
     torch.testing.assert_close(gradient[[0, 2]], 1 / x[[0, 2]])
     assert bool(value[1].isnan())
     assert bool(gradient[1].isnan())
+
+
+def test_numbers_may_be_read_from_data():
+    """How many groups there are is no question of the chain."""
+    group = torch.tensor([0, 2, 1, 2])
+
+    def function(x):
+        size = int(group.max()) + 1
+        if bool((group == 2).any()):
+            x = 2 * x
+        return (x[:size].sum() + x[group].prod(),)
+
+    graph = trace(function, [X])
+    torch.testing.assert_close(graph(X + 1)[0], function(X + 1)[0])
+    assert not any("max" in str(node.target) for node in graph.graph.nodes)
+
+
+def test_a_number_read_from_an_input_through_others_is_refused():
+    def function(x):
+        total = torch.zeros(2, dtype=torch.float64)
+        total[0] = x.sum()
+        return (x * float(total.max()),)
+
+    with pytest.raises(NotTraceable, match="data-dependent"):
+        trace(function, [X])
