@@ -37,6 +37,7 @@ from ppzoo.inference.native.values import (
 __all__ = ["Builder", "Pieces"]
 
 _SMALL = 4096  # elements up to which equal constants are found by their bytes
+_PROBE = 64  # elements that tell most constants from one repeated number
 _STRIDED = (Load, Splat, Entry)
 
 Pieces: TypeAlias = tuple[tuple[Tensor, Value], ...]
@@ -92,15 +93,22 @@ class Builder:
         if number is not None:
             return _literal(number, constant.dtype)
         letter(constant.dtype)
-        distinct = _distinct(constant).contiguous()
-        if distinct.dtype is torch.bool:
-            distinct = -distinct.to(torch.int64)
-        return Splat(self.slot(distinct), tuple(distinct.expand(tuple(shape)).stride()), 0)
+        if constant.dtype is torch.bool:
+            constant = constant.to(torch.int64).neg()
+        return Splat(*self._table(constant, shape), 0)
 
     def entry(self, positions: Tensor) -> Entry:
         """A table of positions, as C integers over its own shape."""
-        distinct = _distinct(positions).contiguous()
-        return Entry(self.slot(distinct), tuple(distinct.expand(positions.shape).stride()), 0)
+        return Entry(*self._table(positions, positions.shape), 0)
+
+    def _table(self, constant: Tensor, shape: Sequence[int]) -> tuple[Slot, tuple[int, ...]]:
+        """A slot for a constant, and strides over ``shape`` in it; a matrix and its transpose share one."""
+        distinct = _distinct(constant)
+        by_stride = distinct.permute(sorted(range(distinct.dim()), key=lambda d: -distinct.stride(d)))
+        if by_stride.is_contiguous():
+            return self.slot(by_stride), tuple(distinct.expand(tuple(shape)).stride())
+        plain = distinct.contiguous()
+        return self.slot(plain), tuple(plain.expand(tuple(shape)).stride())
 
     def whole(self, value: Value, dtype: torch.dtype) -> Whole:
         """The value as a C pointer; a constant or shared input without a copy for every lane."""
@@ -224,17 +232,16 @@ def _distinct(tensor: Tensor) -> Tensor:
 def _uniform(tensor: Tensor) -> float | int | bool | None:
     """The number that all elements equal, sign of zero and NaN included, else None."""
     flat = _distinct(tensor).reshape(-1)
-    if not len(flat):
+    if not len(flat) or not _all_alike(flat[:_PROBE]) or not _all_alike(flat):
         return None
-    first, rest = flat[0], flat[1:]
-    if not torch.equal(torch.nan_to_num(rest), torch.nan_to_num(first).expand_as(rest)):
-        return None
-    if not torch.equal(rest.isnan(), first.isnan().expand_as(rest)):
-        return None
-    if rest.dtype.is_floating_point and not torch.equal(rest.signbit(), first.signbit().expand_as(rest)):
-        return None
-    number: float | int | bool = first.item()
+    number: float | int | bool = flat[0].item()
     return number
+
+
+def _all_alike(flat: Tensor) -> bool:
+    first = flat[:1].expand_as(flat)
+    same = torch.equal(torch.nan_to_num(flat), torch.nan_to_num(first)) and torch.equal(flat.isnan(), first.isnan())
+    return same and (not flat.is_floating_point() or torch.equal(flat.signbit(), first.signbit()))
 
 
 def _literal(number: float | bool, dtype: torch.dtype) -> Literal:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.pointwise import apply, select
 from ppzoo.inference.native.values import (
+    Buffer,
     Handler,
     Unsupported,
     Value,
@@ -40,19 +41,19 @@ class Positions:
         self.builder, self.base, self.shape = builder, tuple(base), tuple(shape)
         self.strides = torch.empty(self.base, device="meta").stride()
         self.known = torch.zeros((), dtype=torch.int64)
-        self.computed: Value | None = None
+        self.computed: Value = 0
 
     def add(self, dim: int, index: Value) -> None:
         """Add what an index along a dimension contributes; it broadcasts to the positions' shape."""
         size, stride = self.base[dim], self.strides[dim]
         if isinstance(index, Variable):
-            text = f"(position({{0}}, {size}, (I *)a) * {stride})"
-            term = apply(self.builder, text, index, dtype=torch.int64)
-            both = self.computed is not None
-            self.computed = apply(self.builder, "({0} + {1})", self.computed, term, dtype=torch.int64) if both else term  # type: ignore[arg-type]
-        else:
-            table = torch.as_tensor(index).to(torch.int64)
-            self.known = self.known + torch.where(table < 0, table + size, table) * stride
+            text = f"({{1}} + position({{0}}, {size}, (I *)a) * {stride})"
+            self.computed = apply(self.builder, text, index, self.computed, dtype=torch.int64)
+            return
+        table = torch.as_tensor(index).to(torch.int64)
+        if bool(((table < -size) | (table >= size)).any()):
+            raise IndexError(f"a known position is out of range for dimension {dim} with size {size}")
+        self.known = self.known + torch.where(table < 0, table + size, table) * stride
 
     def span(self, dim: int, along: int) -> None:
         """Every index of a dimension in turn, along a dimension of the positions."""
@@ -65,9 +66,9 @@ class Positions:
         builder, dtype = self.builder, dtype_of(x)
         kind = letter(dtype)
         source = builder.whole(x, dtype)
-        if self.computed is None:
+        if not isinstance(self.computed, Variable):
             return builder.map("{0}[{1}]", [source, builder.entry(self.known.expand(self.shape))], dtype, self.shape)
-        lookup = f"lookup_{kind}" if source.source.__class__.__name__ == "Buffer" else f"lookup_shared_{kind}"
+        lookup = f"lookup_{kind}" if isinstance(source.source, Buffer) else f"lookup_shared_{kind}"
         where = apply(builder, "({0} + {1})", self.computed, self.known, dtype=torch.int64)
         return builder.map(f"{lookup}({{0}}, {{1}})", [source, builder.operand(where, self.shape)], dtype, self.shape)
 
@@ -77,7 +78,7 @@ class Positions:
         result = builder.new(self.base, dtype)
         builder.copy_into(result, x)
         value = builder.operand(source, self.shape, dtype)
-        if self.computed is None:
+        if not isinstance(self.computed, Variable):
             entry = builder.entry(self.known.expand(self.shape))
             builder.update(result, f"{{0}}[{{1}}] {'+=' if accumulate else '='} {{2}};", [entry, value], self.shape)
         else:

@@ -16,7 +16,7 @@ from ppzoo.inference.native.build import header
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.emit import Names, c_type, parts
 from ppzoo.inference.native.lowering import functional, lower
-from ppzoo.inference.native.schedule import live, place, schedule, slots_of, split, written
+from ppzoo.inference.native.schedule import live, place, reads_of, schedule, slots_of, split, written
 from ppzoo.inference.native.values import Buffer, Slot, Variable, is_plain
 
 __all__ = ["Field", "Source", "loop_source", "map_source"]
@@ -110,7 +110,8 @@ def loop_source(
     emit, *rows = fresh
     s, n, r = len(states), len(noises), len(rows)
     arrive = "".join(_take(f"io[{k}]", v, names, "c") for k, v in enumerate(states))
-    draw = "".join(_take(f"io[{s + k}]", v, names, "ahead_of") for k, v in enumerate(noises))
+    heard = {buffer for statement in varying for buffer in reads_of(statement)}
+    draw = "".join(_take(f"io[{s + k}]", v, names, "ahead_of") for k, v in enumerate(noises) if v.buffer in heard)
     leave = "".join(_write(f"io[{k}]", v, names) for k, v in enumerate(states))
     together = "".join(_give(f"io[{k}]", v, names) for k, v in enumerate(states))
     record = "".join(_write(f"io[{s + n + k}]", v, names) for k, v in enumerate(rows))

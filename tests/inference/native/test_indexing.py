@@ -87,6 +87,15 @@ def test_a_position_out_of_range_raises():
     assert native(x, i.clamp(max=3))[0].shape == (3, 1)
 
 
+def test_a_known_position_out_of_range_is_never_compiled():
+    x = torch.zeros(3, dtype=torch.float64)
+    graph = make_fx(lambda x: x[torch.tensor([0, 2])])(x)
+    table = next(node for node in graph.graph.nodes if node.op == "get_attr")
+    setattr(graph, table.target, torch.tensor([0, 3]))
+    with pytest.raises(Unsupported, match="out of range"):
+        compile_map(graph, [x])
+
+
 def test_a_computed_mask_is_unsupported():
     builder_input = torch.zeros(3)
     graph = make_fx(lambda x: torch.where(x > 0, x, 0.0))(builder_input)

@@ -36,6 +36,7 @@ def test_products(seeded, hold, seen):
             f"bmm {n} {k} {m}": (torch.bmm, _numbers(3, n, k), _numbers(3, k, m)),
             f"bmm known {n} {k} {m}": (lambda b, a=known: torch.bmm(a.expand(2, *a.shape), b), _numbers(2, k, m)),
         }
+    long = torch.randn(700, 6, dtype=torch.float64)
     x, y, square = _numbers(6), _numbers(6), _numbers(6, 6)
     cases |= {
         "outer": (torch.outer, x, y),
@@ -45,6 +46,7 @@ def test_products(seeded, hold, seen):
         "constant operand": (lambda x: torch.ones(4, 6, dtype=torch.float64) @ x, x),
         "single precision": (lambda s: s.float() @ s.float().T, _numbers(4, 3)),
         "einsum": (lambda s, x: torch.einsum("ij,j,kj->ik", s, x, s), square, x),
+        "long sums": (lambda x: (long.T @ (long @ x), long[:, :1].T @ long @ x), x),
         "nothing": (lambda s: s[:, :0] @ s[:0], square),
     }
     seen |= hold({name: case for name, case in cases.items() if name != "single precision"})

@@ -150,6 +150,17 @@ def test_fields_that_change_places(seeded):
     assert torch.equal(rows["b"][:, 0], first_row[1])
 
 
+def test_noise_that_nobody_hears_disturbs_nothing(seeded):
+    """Its place in memory may be anybody's."""
+    shared = {"s": torch.rand(50, dtype=F) + 1}
+    x, deaf = torch.zeros(50, dtype=F), torch.zeros(50, dtype=F)
+    graph = make_fx(lambda x, e, s: (x + s.log(), x[0] > 1e9, x))(x, deaf, shared["s"])
+    loop = compile_loop(graph, state={"x": x}, noise={"e": deaf}, shared=shared, row={"x": x})
+    state, noise = {"x": torch.zeros(9, 50, dtype=F)}, {"e": torch.randn(9, 4, 50, dtype=F)}
+    loop.run(state, noise, shared, {"x": torch.zeros(9, 1, 50, dtype=F)}, torch.zeros(9, dtype=torch.int64), 4)
+    assert torch.allclose(state["x"], 4 * shared["s"].log().expand(9, 50), rtol=1e-12)
+
+
 def test_what_depends_on_shared_inputs_alone_is_computed_once_per_group(seeded):
     text = _loop().source.text
     once, part = text.split("static void once0")[1].split("static void part0")[:2]
