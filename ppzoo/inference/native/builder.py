@@ -104,7 +104,7 @@ class Builder:
     def _table(self, constant: Tensor, shape: Sequence[int]) -> tuple[Slot, tuple[int, ...]]:
         """A slot for a constant, and strides over ``shape`` in it; a matrix and its transpose share one."""
         distinct = _distinct(constant)
-        by_stride = distinct.permute(sorted(range(distinct.dim()), key=lambda d: -distinct.stride(d)))
+        by_stride = distinct.permute(sorted(range(distinct.dim()), key=distinct.stride().__getitem__, reverse=True))
         if by_stride.is_contiguous():
             return self.slot(by_stride), tuple(distinct.expand(tuple(shape)).stride())
         plain = distinct.contiguous()
