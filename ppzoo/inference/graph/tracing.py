@@ -82,7 +82,7 @@ def _reading_data(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Reads(TorchDispatchMode):
-    """Lets numbers be read that hang on data alone, as ``int(county.max()) + 1``; make_fx refuses them like any other."""
+    """Lets numbers be read that hang on data alone, as ``int(county.max()) + 1``, which make_fx refuses, too."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and not _hangs_on_inputs(args[0]):  # noqa: SLF001
