@@ -9,6 +9,6 @@ added is a :class:`~ppzoo.errors.StorageError` that names the file. No part of t
 * ``swap``: one folder takes the place of another, so that a crash leaves the old or the new.
 * ``lock``: one writer at a time.
 * ``drawlog``: draws of many chains that survive the end of their process; ``drawlog_record``, ``drawlog_rows``,
-  ``drawlog_door``, ``drawlog_reading``: its record of what is safe, its row files, its checks, and reading without torch.
+  ``drawlog_door``, ``drawlog_reading``: its record of what is safe, its row files, its checks, reading without torch.
 * ``tensors``, ``netcdf``, ``text``: tensors, an ArviZ tree, and JSON values as bytes and back.
 """
