@@ -70,7 +70,7 @@ def product(builder: Builder, a: Value, b: Value) -> Value:
 def contraction(builder: Builder, a: Value, b: Value, shape: Sequence[int], gone: set[int]) -> Value | None:
     """The sum of ``a b`` over dimensions of their common ``shape``, which stay as ones, by a matrix product.
 
-    None if it would not pay: a product is quicker where it uses its operands again and again.
+    None if it would not pay: a product is quicker if it uses what all lanes share, or both operands, again and again.
     """
     sides = broadcast(a, shape), broadcast(b, shape)
     one, other = ((side.view if isinstance(side, Variable) else torch.as_tensor(side)).stride() for side in sides)
@@ -79,7 +79,8 @@ def contraction(builder: Builder, a: Value, b: Value, shape: Sequence[int], gone
         if size != 1:
             dims[_part(d in gone, one[d], other[d])].append(d)
     sizes = {kind: prod(shape[d] for d in dims[kind]) for kind in dims}
-    if dims["?"] or max(sizes["n"], sizes["m"]) < _AGAIN or sizes["k"] < _AGAIN:
+    again = (min if _is_per_chain(a) and _is_per_chain(b) else max)(sizes["n"], sizes["m"])
+    if dims["?"] or again < _AGAIN or sizes["k"] < _AGAIN:
         return None
     try:
         left = _arranged(sides[0], [dims[kind] for kind in "bnk"])
@@ -90,6 +91,10 @@ def contraction(builder: Builder, a: Value, b: Value, shape: Sequence[int], gone
     back = sorted(range(len(kept)), key=kept.__getitem__)
     ones = tuple(slice(None) if d in kept else None for d in range(len(shape)))
     return through(product(builder, left, right), lambda x: x.view([shape[d] for d in kept]).permute(back)[ones])
+
+
+def _is_per_chain(value: Value) -> bool:
+    return isinstance(value, Variable) and not value.shared
 
 
 def _part(gone: bool, one: int, other: int) -> str:

@@ -82,6 +82,12 @@ def test_a_sum_of_products_has_no_loop_of_its_own():
     assert "i < 4500" not in text
 
 
+def test_a_vector_of_every_chain_is_summed_in_the_loop_that_makes_it():
+    x = torch.zeros(9, 8, dtype=torch.float64)
+    text = map_source(make_fx(lambda x: (x.exp() * x[0]).sum(1))(x), [x], 4).text.split("static void part0")[1]
+    assert "product_" not in text
+
+
 def test_every_operation_has_a_case(seen):
     if not seen:
         pytest.skip("the other tests of this file were not run")
