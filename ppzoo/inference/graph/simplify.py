@@ -3,7 +3,7 @@
 One pass over the graph in order. Every value is either known now (data, literals and whatever follows from them alone)
 or an operation of the new graph; each operation is first computed on the example, for its shape and type, then
 rewritten by the rules below, then shared with an equal earlier one. Nothing is regrouped: the numbers stay the same to
-the last bit.
+the last bit, but for the sign of a zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-__all__ = ["shape_of", "simplify"]
+__all__ = ["simplify"]
 
 _aten: Any = torch.ops.aten
 _SAME = {_aten.alias, _aten.detach, _aten.lift_fresh_copy, _aten.lift_fresh, _aten.clone, _aten.contiguous}
@@ -45,11 +45,6 @@ def simplify(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModul
         A graph whose operations carry ``meta["shape"]`` and ``meta["dtype"]``, and whose constants are its buffers.
     """
     return _Simplifier(graph, examples).run()
-
-
-def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Shape of an operation's value in a simplified graph."""
-    return tuple(node.meta["shape"])
 
 
 class _Simplifier:
@@ -91,7 +86,7 @@ class _Simplifier:
         result = target(*values[0], **values[1])
         if not _any_op((args, kwargs)):
             return result
-        rewritten = self._rewrite(target, args, result)
+        rewritten = self._rewrite(target, args, kwargs, result)
         if rewritten is not None:
             return rewritten
         key = _key((target, args, kwargs))
@@ -103,7 +98,7 @@ class _Simplifier:
         self.kept += [v for v in _leaves((args, kwargs)) if isinstance(v, Tensor)]
         return made
 
-    def _rewrite(self, target: Any, args: tuple[Any, ...], result: Any) -> Any:
+    def _rewrite(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         packet = getattr(target, "overloadpacket", target)
         if target is operator.getitem or not isinstance(result, Tensor):
             return None
@@ -113,7 +108,7 @@ class _Simplifier:
             return result
         if packet in _SHAPE and isinstance(args[0], _Op) and _alike(args[0].value, result):
             return args[0]
-        rule = _RULES.get(packet)
+        rule = None if kwargs else _RULES.get(packet)  # no rule knows a factor or a way of rounding
         return rule(self, args, result) if rule is not None else None
 
     def _described(self, op: _Op) -> _Op:
@@ -222,10 +217,6 @@ def _over(_: _Simplifier, args: tuple[Any, ...], result: Tensor) -> Any:
     return x if alike and _uniform(c) == 1 else None
 
 
-def _power(_: _Simplifier, args: tuple[Any, ...], result: Tensor) -> Any:
-    return _over(_, args, result)
-
-
 def _negated(_: _Simplifier, args: tuple[Any, ...], result: Tensor) -> Any:
     x = args[0].node
     return _Op(x.args[0], result) if x.target is _aten.neg.default else None
@@ -250,7 +241,7 @@ _RULES: dict[Any, Callable[[_Simplifier, tuple[Any, ...], Tensor], Any]] = {
     _aten.add: _plus,
     _aten.sub: _minus,
     _aten.div: _over,
-    _aten.pow: _power,
+    _aten.pow: _over,
     _aten.neg: _negated,
     _aten.where: _chosen,
 }
