@@ -180,7 +180,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
     depth = s.depth + joined.to(s.depth.dtype)
     seam = torch.where(forwards, s.right_p, s.left_p)  # the old half's end where the new half begins
     far = torch.where(forwards, s.left_p, s.right_p)
-    begin = leaves_p[0]
+    begin = torch.where(write[0], z.p, s.leaves_p[0])  # leaves_p[0], and the other leaves need not be kept
     turned_back = (
         turns(left[1], right[1], momentum, s.inverse_mass)
         | turns(far, begin, s.momentum + begin, s.inverse_mass)
