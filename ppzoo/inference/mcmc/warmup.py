@@ -128,8 +128,8 @@ class _Tuner:
         itself); those wait for it, so that what they do next already follows from it.
         """
         given = torch.zeros_like(self.chains.counts)
-        exact = exact or self.groups > 1
-        share = 1.0 if self.groups > 1 or len(given) <= _FEW else 0.5
+        exact = exact or not self.pooled
+        share = 0.5 if self.pooled and len(given) > _FEW else 1.0
         while bool((given < draws).any()) if exact else float(given.double().mean()) < draws:
             room = (given < draws).to(given.dtype) if exact else torch.ones_like(given)
             self._advance(room, share)
