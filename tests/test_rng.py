@@ -10,6 +10,7 @@ from ppzoo.rng import stream_seed
 def test_a_stream_is_the_same_everywhere_and_for_ever():
     # stored numbers: a change would silently change every fit's draws
     assert stream_seed(0) == 3696793467068528757
+    assert stream_seed(7, "nuts", "chain", 3) == 7684276526160812675
     assert stream_seed(0, "nuts", "chain", 3) == stream_seed(0, "nuts", "chain", 3)
 
 

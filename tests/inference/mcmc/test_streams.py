@@ -24,6 +24,15 @@ def test_known_answers(key, counter, words):
     assert (int(x) % 2**64, int(y) % 2**64) == words
 
 
+def test_keys_are_the_same_everywhere_and_for_ever():
+    # stored numbers: a change would silently change every fit's draws
+    assert chain_keys(0, 2, "nuts").tolist() == [
+        [-3226951725448461774, 1720583628590905042],
+        [4443876874615905457, -4657856117927331868],
+    ]
+    assert chain_keys(0, 1).tolist() == [[-368541186157659009, -5847568957252160730]]
+
+
 def test_uniforms_are_open_and_even():
     u = uniforms(chain_keys(0, 1)[0], STEP, 100_001)
     assert u.shape == (100_001,)
