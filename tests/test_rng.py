@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
-from ppzoo.rng import stream_seed
+from ppzoo.rng import stream_digest, stream_seed
 
 
 def test_a_stream_is_the_same_everywhere_and_for_ever():
@@ -16,6 +17,11 @@ def test_a_stream_is_the_same_everywhere_and_for_ever():
 
 def test_seeds_are_what_torch_takes():
     assert all(0 <= stream_seed(root, "a") < 2**63 for root in (0, 1, 2**63, 2**64 - 1))
+
+
+def test_the_digest_is_published():
+    """SHA-256 of the parts with their types, separated by a character that no name has."""
+    assert stream_digest(7, "nuts", 3) == hashlib.sha256(b"int:7\x1fstr:nuts\x1fint:3").digest()
 
 
 def test_no_two_streams_meet():

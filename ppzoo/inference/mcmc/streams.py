@@ -9,11 +9,12 @@ chains and compiled together with the kernel that uses it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import torch
 from torch import Tensor
+
+from ppzoo.rng import stream_digest
 
 __all__ = ["chain_keys", "normals", "threefry", "uniforms"]
 
@@ -23,7 +24,7 @@ _ROUNDS = 20
 
 
 def chain_keys(seed: int, chains: int, *names: str | int) -> Tensor:
-    """One 128-bit key per chain, ``(C, 2)`` of int64, from SHA-256 of the seed, what the stream is for, and the chain.
+    """One 128-bit key per chain, ``(C, 2)`` of int64: the first half of the digest of seed, names and chain.
 
     Example:
         >>> bool((chain_keys(0, 3, "nuts")[:2] == chain_keys(0, 2, "nuts")).all())
@@ -31,8 +32,7 @@ def chain_keys(seed: int, chains: int, *names: str | int) -> Tensor:
     """
     rows = []
     for chain in range(chains):
-        text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *names, chain))
-        digest = hashlib.sha256(text.encode()).digest()
+        digest = stream_digest(seed, *names, chain)
         rows.append([int.from_bytes(digest[i : i + 8], "big", signed=True) for i in (0, 8)])
     return torch.tensor(rows, dtype=torch.int64).reshape(chains, 2)
 
