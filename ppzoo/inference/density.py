@@ -27,9 +27,9 @@ from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of
 from ppzoo.inference.start import near_zero, uniform
 
-__all__ = ["Density", "SiteReport", "density_of", "find_start", "format_sites", "report_sites"]
+__all__ = ["TRIES", "Density", "SiteReport", "density_of", "find_start", "format_sites", "no_start", "report_sites"]
 
-_TRIES = 100  # as Stan
+TRIES = 100  # starting points, as Stan
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,19 @@ def find_start(density: Density, pair: Pair) -> dict[str, Tensor]:
     Raises:
         FitError: If 100 draws found none; the message holds the table of sites.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         trace = pair.trace_model(uniform)
         u = {name: value.detach() for name, value in density.unconstrain(trace).items()}
         value, gradient = density.value_and_gradient(u)
         if bool(torch.isfinite(value)) and all(bool(torch.isfinite(g).all()) for g in gradient.values()):
             return u
-    raise FitError(
-        f"no starting point with finite density and gradient in {_TRIES} tries",
+    raise no_start(pair)
+
+
+def no_start(pair: Pair) -> FitError:
+    """The error after :data:`TRIES` points without finite density and gradient, with the table of sites in its message."""
+    return FitError(
+        f"no starting point with finite density and gradient in {TRIES} tries",
         argument="model",
         got="\n" + format_sites(report_sites(pair, uniform)) + "\n",
         expected="a finite log density for values near zero in unconstrained space",

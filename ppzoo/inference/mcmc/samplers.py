@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
-from ppzoo.errors import FitError
-from ppzoo.inference.density import density_of, format_sites, report_sites
+from ppzoo.inference.density import TRIES, density_of, no_start
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.mcmc import nuts
 from ppzoo.inference.mcmc.machine import Chains, Machine, machine_of
@@ -22,12 +21,10 @@ from ppzoo.inference.mcmc.streams import chain_keys, uniforms
 from ppzoo.inference.mcmc.warmup import warm_up
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, check_program_like
-from ppzoo.inference.start import uniform
 from ppzoo.progress import Progress
 
 __all__ = ["NUTS", "held_parameters"]
 
-_TRIES = 100  # starting points per chain, as Stan
 _RADIUS = 2.0  # unconstrained values between -2 and 2, as Stan
 _STEPS = 64  # in the first call
 _SECONDS = 0.1  # a call should last at least, so that looking on costs nothing
@@ -136,20 +133,14 @@ def _starting_points(flat: FlatDensity, keys: Tensor, pair: Pair) -> Tensor:
 
     q = flat.like.expand(len(keys), size).clone()
     waiting = torch.arange(len(keys), device=keys.device)
-    for attempt in range(_TRIES):
+    for attempt in range(TRIES):
         number = torch.full((len(waiting),), attempt, device=keys.device)
         q[waiting] = torch.func.vmap(propose)(keys[waiting], number)
         lp, g = torch.func.vmap(flat.function)(q[waiting])
         waiting = waiting[~(torch.isfinite(lp) & torch.isfinite(g).all(1))]
         if len(waiting) == 0:
             return q
-    raise FitError(
-        f"no starting point with finite density and gradient in {_TRIES} tries",
-        argument="model",
-        got="\n" + format_sites(report_sites(pair, uniform)) + "\n",
-        expected="a finite log density for values near zero in unconstrained space",
-        remedy="Look at the sites that are not finite: data outside the support, or a scale that can reach zero.",
-    )
+    raise no_start(pair)
 
 
 def held_parameters(pair: Pair) -> Iterator[Finding]:
