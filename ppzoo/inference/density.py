@@ -222,7 +222,7 @@ def find_start(density: Density, pair: Pair) -> dict[str, Tensor]:
 
 
 def no_start(pair: Pair) -> FitError:
-    """The error after :data:`TRIES` points without finite density and gradient, with the table of sites in its message."""
+    """The error after :data:`TRIES` points without finite density and gradient; its message has the table of sites."""
     return FitError(
         f"no starting point with finite density and gradient in {TRIES} tries",
         argument="model",
