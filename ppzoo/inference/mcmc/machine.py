@@ -6,6 +6,7 @@ comes from each chain's own counter: a step's noise is the same however the step
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,7 @@ class Chains:
         return Chains(self.state, self.steps, rows, torch.zeros_like(self.counts), room)
 
 
-class Machine:
+class Machine(ABC):
     """All chains of one kernel on one density; what they have in common, however they are advanced.
 
     Attributes:
@@ -67,6 +68,7 @@ class Machine:
         self.kernel, self.keys = kernel, keys
         self.whitening = Whitening.none(like, rank)
         self._density, self._like = density, like
+        self._state_like, self._noise_like, self._info_like = self._example()
 
     def start(self, q: Tensor, settings: Settings, steps: Tensor | None = None) -> Chains:
         """All chains at positions ``q (C, D)``, each under its own settings, with no rows.
@@ -79,13 +81,12 @@ class Machine:
         noise = torch.func.vmap(self._noise)(self.keys, steps)
         state = torch.func.vmap(self.kernel.init)(q, lp, g, self.kernel.Noise(*noise), settings)
         fields = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state._asdict().items()}
-        _, _, info = self.kernel.step(self._density, *self._example())
-        rows = {name: value.new_zeros((len(q), 0, *value.shape)) for name, value in info._asdict().items()}
+        rows = {name: value.new_zeros((len(q), 0, *value.shape)) for name, value in self._info_like._asdict().items()}
         return Chains(fields, steps + 1, rows, torch.zeros_like(steps), torch.zeros_like(steps))
 
+    @abstractmethod
     def advance(self, chains: Chains, steps: int) -> int:
         """Take up to ``steps`` steps with every chain that has room, in place; the gradients that were computed."""
-        raise NotImplementedError
 
     def _noise(self, key: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         plain, size = len(self.kernel.Noise._fields) - 1, len(self._like)
@@ -100,14 +101,16 @@ class Machine:
         state, ended, info = self.kernel.step(lambda w: self._whitened(w, whitening), state, noise)
         return (*state, ended, *info)
 
-    def _example(self) -> tuple[Any, Any]:
-        """A state and noise with the right shapes and types."""
+    def _example(self) -> tuple[Any, Any, Any]:
+        """A state, noise and info of one chain with the right shapes and types."""
         q = self._like
         zero = torch.zeros((), dtype=torch.int64, device=q.device)
         one = torch.ones((), dtype=q.dtype, device=q.device)
         noise = self.kernel.Noise(*self._noise(self.keys[0], zero))
         lp, g = self._density(q)
-        return self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), zero + 1)), noise
+        state = self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), zero + 1))
+        _, _, info = self.kernel.step(self._density, state, noise)
+        return state, noise, info
 
 
 class Replayed(Machine):
@@ -117,8 +120,8 @@ class Replayed(Machine):
 
     def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
         super().__init__(kernel, density, keys, like, rank)
-        state, noise = self._example()
-        own, shared, cut = [*state, *noise], list(self.whitening), len(state)
+        own, shared = [*self._state_like, *self._noise_like], list(self.whitening)
+        cut = len(self._state_like)
 
         def step(*v: Tensor) -> tuple[Tensor, ...]:
             return self._step(kernel.State(*v[:cut]), kernel.Noise(*v[cut:-3]), Whitening(*v[-3:]))
@@ -167,8 +170,7 @@ class Native(Machine):
     def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
         """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code."""
         super().__init__(kernel, density, keys, like, rank)
-        state, _ = self._example()
-        cut = len(state)
+        cut = len(self._state_like)
 
         def step(*flat: Tensor) -> tuple[Tensor, ...]:
             key, t = flat[cut : cut + 2]
@@ -176,11 +178,10 @@ class Native(Machine):
             new = self._step(kernel.State(*flat[:cut]), noise, Whitening(*flat[cut + 2 :]))
             return (*new[:cut], key.clone(), t + 1, *new[cut:])
 
-        fields = {**state._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
-        _, _, info = kernel.step(self._density, *self._example())
+        fields = {**self._state_like._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
         shared = self.whitening._asdict()
         graph = trace(step, [*fields.values(), *shared.values()])
-        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=info._asdict())
+        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=self._info_like._asdict())
 
     def advance(self, chains: Chains, steps: int) -> int:
         """As :meth:`Machine.advance`; a chain that stands still costs nothing."""

@@ -51,6 +51,18 @@ def test_the_first_state_is_the_kernels(road):
     assert state.steps.tolist() == [1, 1, 1]
 
 
+def test_a_new_start_computes_the_density_once(road):
+    """For all chains together: each metric window of a warm-up starts them anew."""
+    machine, state = start(road, 3)
+    calls = []
+    machine._density = lambda q: (calls.append(1), density(q))[1]
+    settings = Settings(*(state.state[name] for name in ("step_size", "inverse_mass", "limit")))
+    again = machine.start(state.state["q"], settings, state.steps)
+    assert len(calls) == 1
+    assert again.steps.tolist() == [2, 2, 2]
+    assert {name: row.shape for name, row in again.rows.items()} == {n: r.shape for n, r in state.rows.items()}
+
+
 def test_calls_do_not_matter(road):
     one, other = rows_of(road, 4, 12, 3), rows_of(road, 4, 12, 50)
     assert all(torch.equal(one.rows[name], other.rows[name]) for name in one.rows)
