@@ -5,6 +5,7 @@
 * ``machine`` advances all chains of a kernel many steps: as machine code, or replayed operation by operation.
 * ``streams``: counter-based noise, so that a chain's numbers depend on the seed and its own number.
 * ``adaptation``, ``metric`` and ``warmup`` learn step size and metric outside every kernel's state.
+* ``options``: what samplers by trees are asked, and its checks.
 * ``samplers``: the methods that users name, from a program to draws and statistics.
 * ``pyro_nuts`` runs Pyro's own kernel chain after chain, for reference.
 

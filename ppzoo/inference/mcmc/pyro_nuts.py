@@ -14,11 +14,10 @@ import pyro.infer.mcmc
 import torch
 from torch import Tensor
 
-from ppzoo.checks import check_integer, check_real
 from ppzoo.inference.density import Density, density_of, find_start
-from ppzoo.inference.mcmc.samplers import held_parameters
+from ppzoo.inference.mcmc.options import SamplerOptions, held_parameters
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Pair, check_program_like
+from ppzoo.inference.program import Pair
 from ppzoo.isolation import random_state
 from ppzoo.progress import Progress
 from ppzoo.rng import stream_seed
@@ -27,37 +26,10 @@ __all__ = ["PyroNUTS"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PyroNUTS:
-    """Options of a fit by Pyro's NUTS kernel.
-
-    Attributes:
-        chains: Number of chains, each from its own starting point and random stream.
-        warmup: Steps per chain that adapt step size and mass matrix and are not kept; at least 20.
-        draws: Draws per chain that are kept.
-        target_accept: Mean acceptance that the step size is tuned to, in (0, 1).
-        max_tree_depth: A trajectory has at most ``2**max_tree_depth`` gradients.
-    """
+class PyroNUTS(SamplerOptions):
+    """Options of a fit by Pyro's NUTS kernel: those of :class:`SamplerOptions`."""
 
     name: ClassVar[str] = "pyro-nuts"
-    prefers_float64: ClassVar[bool] = True
-    needs_guide: ClassVar[bool] = False
-
-    chains: int = 4
-    warmup: int = 500
-    draws: int = 500
-    target_accept: float = 0.8
-    max_tree_depth: int = 10
-
-    def __post_init__(self) -> None:
-        check_integer("chains", self.chains)
-        check_integer("warmup", self.warmup, minimum=20, why="for fewer leave the step size at its first guess")
-        check_integer("draws", self.draws, minimum=4, why="for the diagnostics need four")
-        check_integer("max_tree_depth", self.max_tree_depth, maximum=20)
-        check_real("target_accept", self.target_accept, above=0, below=1)
-
-    def check_model(self, model: object) -> None:
-        """Any program with a continuous latent site; a game has no posterior."""
-        check_program_like(model, self.name)
 
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Sample the posterior; the parameters of the pair stay as they are."""

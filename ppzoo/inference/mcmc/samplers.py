@@ -1,4 +1,4 @@
-"""The samplers as methods of a fit: their options, and the run from a program to draws and statistics."""
+"""The samplers as methods of a fit: the run from a program to draws and statistics."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ppzoo.checks import check_choice, check_integer, check_real
-from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.checks import check_choice
 from ppzoo.inference.density import TRIES, density_of, no_start
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.mcmc import nuts
 from ppzoo.inference.mcmc.machine import Chains, Machine, machine_of
 from ppzoo.inference.mcmc.metric import rank_for
+from ppzoo.inference.mcmc.options import SamplerOptions, held_parameters
 from ppzoo.inference.mcmc.streams import chain_keys, uniforms
 from ppzoo.inference.mcmc.warmup import warm_up
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Pair, check_program_like
+from ppzoo.inference.program import Pair
 from ppzoo.progress import Progress
 
-__all__ = ["NUTS", "held_parameters"]
+__all__ = ["NUTS"]
 
 _RADIUS = 2.0  # unconstrained values between -2 and 2, as Stan
 _STEPS = 64  # in the first call
@@ -33,41 +33,21 @@ _POSITIONS = ("q", "g")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NUTS:
-    """Options of a fit by the No-U-Turn sampler, all chains as one batch.
+class NUTS(SamplerOptions):
+    """Options of a fit by the No-U-Turn sampler, all chains as one batch: those of :class:`SamplerOptions`, and one.
 
     Attributes:
-        chains: Number of chains, each from its own starting point and random stream.
-        warmup: Draws per chain that adapt step size and metric and are not kept; at least 20.
-        draws: Draws per chain that are kept.
-        target_accept: Mean acceptance that the step size is tuned to, in (0, 1).
-        max_tree_depth: A trajectory has at most ``2**max_tree_depth - 1`` gradients.
         adapt: ``"pooled"``: the chains learn one step size and one metric together; ``"per_chain"``: each chain learns
             its own, and its draws depend on the seed and its own number only.
     """
 
     name: ClassVar[str] = "nuts"
-    prefers_float64: ClassVar[bool] = True
-    needs_guide: ClassVar[bool] = False
 
-    chains: int = 4
-    warmup: int = 500
-    draws: int = 500
-    target_accept: float = 0.8
-    max_tree_depth: int = 10
     adapt: Literal["pooled", "per_chain"] = "pooled"
 
     def __post_init__(self) -> None:
-        check_integer("chains", self.chains)
-        check_integer("warmup", self.warmup, minimum=20, why="for fewer leave the step size at its first guess")
-        check_integer("draws", self.draws, minimum=4, why="for the diagnostics need four")
-        check_integer("max_tree_depth", self.max_tree_depth, maximum=20)
-        check_real("target_accept", self.target_accept, above=0, below=1)
+        super().__post_init__()
         check_choice("adapt", self.adapt, ("pooled", "per_chain"))
-
-    def check_model(self, model: object) -> None:
-        """Any program with a continuous latent site; a game has no posterior."""
-        check_program_like(model, self.name)
 
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Sample the posterior; the parameters of the pair stay as they are."""
@@ -141,15 +121,3 @@ def _starting_points(flat: FlatDensity, keys: Tensor, pair: Pair) -> Tensor:
         if len(waiting) == 0:
             return q
     raise no_start(pair)
-
-
-def held_parameters(pair: Pair) -> Iterator[Finding]:
-    """A program with parameters to train is sampled at the values they have, which are random before a fit."""
-    names = [name.partition(".")[2].removesuffix("_unconstrained") for name in pair.state()]
-    if names:
-        yield Finding(
-            "caution",
-            "the model's parameters were not sampled",
-            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''} stay at the values they came with",
-            "Put priors on them, or fit them first (SVI, exact) and sample with that fit's model.",
-        )

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import ppzoo
-from ppzoo.errors import FitError, OptionError
-from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
+from ppzoo.errors import FitError
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
 
@@ -68,23 +67,3 @@ def test_no_finite_start_names_the_site():
 
     with pytest.raises(FitError, match=r"(?s)no starting point.*site +kind.*fine.*broken.*y +observed.*-inf"):
         ppzoo.fit(model, Y, method="pyro-nuts", chains=1, warmup=20, draws=4)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"chains": 0}, "chains: must be a whole number in range; got 0"),
-        ({"chains": -1}, "chains"),
-        ({"draws": 0}, "draws"),
-        ({"draws": 2.5}, r"got 2\.5"),
-        ({"draws": 3}, "expected an int >= 4"),
-        ({"warmup": 0}, "warmup"),
-        ({"warmup": -5}, "warmup"),
-        ({"target_accept": 1.5}, "target_accept"),
-        ({"target_accept": 0}, "target_accept"),
-        ({"max_tree_depth": 0}, "max_tree_depth"),
-    ],
-)
-def test_options_outside_their_range(options, message):
-    with pytest.raises(OptionError, match=message):
-        PyroNUTS(**options)

@@ -1,0 +1,69 @@
+"""The options that samplers share: what is refused at the door, and what is said of parameters that are not sampled."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import ppzoo
+from ppzoo.errors import ModelError, OptionError
+from ppzoo.inference.mcmc.options import held_parameters
+from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
+from ppzoo.inference.mcmc.samplers import NUTS
+
+
+@pytest.fixture(params=[NUTS, PyroNUTS])
+def sampler(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chains": 0}, "chains: must be a whole number in range; got 0"),
+        ({"chains": -1}, "chains"),
+        ({"draws": 0}, "draws"),
+        ({"draws": 2.5}, r"got 2\.5"),
+        ({"draws": 3}, "expected an int >= 4"),
+        ({"warmup": 0}, "warmup"),
+        ({"warmup": -5}, "warmup"),
+        ({"target_accept": 1.5}, "target_accept"),
+        ({"target_accept": 0}, "target_accept"),
+        ({"max_tree_depth": 0}, "max_tree_depth"),
+    ],
+)
+def test_options_outside_their_range(sampler, options, message):
+    with pytest.raises(OptionError, match=message):
+        sampler(**options)
+
+
+def test_a_sampler_is_a_value(sampler):
+    assert sampler(chains=2) == sampler(chains=2) != sampler(chains=3)
+    assert repr(sampler()).startswith(f"{sampler.__name__}(chains=4, warmup=500, draws=500, target_accept=0.8, ")
+
+
+def test_two_samplers_with_the_same_options_differ():
+    assert PyroNUTS() != NUTS()
+
+
+def test_a_game_has_no_posterior(sampler):
+    class Game:
+        def critic_loss(self, x):
+            return x.sum()
+
+    with pytest.raises(ModelError, match=f"method: is a game between two networks.*'{sampler.name}'"):
+        sampler().check_model(Game())
+
+
+def test_parameters_that_are_not_sampled_are_named():
+    x = torch.tensor([[0.0, 1.0], [1.0, 2.5], [2.0, 2.0], [3.0, 4.0]])
+    trained = ppzoo.fit(ppzoo.create_model("ppca", features=2, latents=1), x, method="exact").pair
+    (finding,) = held_parameters(trained)
+    assert finding.level == "caution"
+    assert finding.evidence == "W, mu, sigma stay at the values they came with"
+
+
+def test_a_program_without_parameters_is_not_cautioned():
+    arguments = {"x": torch.tensor([[0.0], [1.0], [2.0]]), "y": torch.tensor([0.1, 0.9, 2.2])}
+    fit = ppzoo.fit(ppzoo.create_model("linear_regression"), arguments, method="exact")
+    assert list(held_parameters(fit.pair)) == []
