@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ppzoo.inference.density import Density
 from ppzoo.inference.draws import map_draws
-from ppzoo.inference.graph.tracing import NotTraceable, trace
+from ppzoo.inference.graph.tracing import NotTraceable, refusing, trace
 
 __all__ = ["FlatDensity", "flatten"]
 
@@ -112,10 +112,8 @@ def _batched(density: Density, _: Tensor) -> Function:
 
 def _check(function: Function, program: Function, points: Tensor) -> None:
     """The function's values and gradients, mapped over the points, are the program's."""
-    try:
+    with refusing():
         found = torch.func.vmap(function)(points)
-    except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
-        raise NotTraceable(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
     for mine, theirs in zip(found, _stacked([program(point) for point in points]), strict=True):
         tolerance = _TOLERANCE.get(theirs.dtype, _TOLERANCE[torch.float32])
         if mine.shape != theirs.shape or not torch.allclose(mine, theirs, tolerance, tolerance, equal_nan=True):
@@ -127,16 +125,8 @@ def _stacked(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 # A program that cannot be traced takes part in a traced step as one opaque operation, which looks it up by number.
-_ROWS: WeakValueDictionary[int, _Rows] = WeakValueDictionary()
+_OPAQUE: WeakValueDictionary[int, _Opaque] = WeakValueDictionary()
 _NUMBERS = count()
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """``q (C, D) -> (log densities (C,), gradients (C, D))``."""
-
-    function: Function
-
 
 # Inside of an operation and inside of a trace nothing can be differentiated until it is allowed, here.
 _C: Any = torch._C  # noqa: SLF001  # torch has no public way
@@ -147,7 +137,7 @@ def _run_program(q: Tensor, number: int) -> tuple[Tensor, Tensor]:
     excluded = _C._dispatch_tls_is_dispatch_key_excluded(key)  # noqa: SLF001  # as above
     _C._dispatch_tls_set_dispatch_key_excluded(key, False)  # noqa: SLF001  # as above
     try:
-        return _ROWS[number].function(q)
+        return _OPAQUE[number].rows(q)
     finally:
         _C._dispatch_tls_set_dispatch_key_excluded(key, excluded)  # noqa: SLF001  # as above
 
@@ -171,11 +161,11 @@ torch.library.register_vmap("ppzoo::log_density", _mapped, lib=_LIBRARY)
 
 
 class _Opaque:
-    """One vector at a time on the outside, all at once on the inside."""
+    """One vector at a time on the outside, inside all at once: ``rows (C, D) -> (C,), (C, D)``."""
 
     def __init__(self, rows: Function) -> None:
-        self._rows, self._number = _Rows(rows), next(_NUMBERS)
-        _ROWS[self._number] = self._rows
+        self.rows, self._number = rows, next(_NUMBERS)
+        _OPAQUE[self._number] = self
 
     def __call__(self, q: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = _log_density(q[None], self._number)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ from torch.fx.experimental.proxy_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppzoo.inference.graph.simplify import simplify
+from ppzoo.inference.program import first_words
 
-__all__ = ["NotTraceable", "map_chains", "trace"]
+__all__ = ["NotTraceable", "map_chains", "refusing", "trace"]
 
 
 class NotTraceable(Exception):  # noqa: N818  # a turn of the road, not a user's error
@@ -62,11 +64,18 @@ def map_chains(graph: fx.GraphModule, examples: Sequence[Tensor], *, shared: int
         return simplify(_recorded(torch.func.vmap(graph, dims), examples), examples)
 
 
-def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Whatever torch raises over a function that it cannot record or map, as :class:`NotTraceable`."""
     try:
-        graph = make_fx(_reading_data(function), decomposition_table=_in_parts())(*examples)
+        yield
     except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
-        raise NotTraceable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise NotTraceable(f"{type(error).__name__}: {first_words(error)}") from error
+
+
+def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:
+    with refusing():
+        graph = make_fx(_reading_data(function), decomposition_table=_in_parts())(*examples)
     for node in graph.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotTraceable(f"it draws at random inside ({node.target})")
