@@ -1,8 +1,8 @@
 """A function of tensors as a flat graph: plain operations, no Python, nothing written in place.
 
-``make_fx`` runs the function once on an example and records what torch computes, gradients included. What it cannot
-record it refuses: a number read back into Python (``.item()``, ``if x > 0``), a shape that depends on values. What it
-would record wrongly is refused here: randomness, which a replay would not repeat.
+The function runs once on an example, and what torch computes is recorded, gradients included. What cannot be recorded
+is refused: a number read back into Python (``.item()``, ``if x > 0``), a shape that depends on values. So is what would
+be recorded wrongly: randomness, which a replay would not repeat.
 """
 
 from __future__ import annotations
@@ -16,14 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
-from torch.fx.experimental.proxy_tensor import (
-    disable_proxy_modes_tracing,
-    get_proxy_mode,
-    get_proxy_slot,
-    make_fx,
-)
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ppzoo.inference.graph.recording import functional, record
 from ppzoo.inference.graph.simplify import simplify
 from ppzoo.inference.program import first_words
 
@@ -44,10 +38,9 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
     Raises:
         NotTraceable: If the function reads values back, has shapes that depend on them, or draws at random.
     """
-    examples = [example.clone() for example in examples]  # one tensor given twice would be taken for one argument
     graph = _recorded(function, examples)
-    if any(_writes(node.target) for node in graph.graph.nodes):
-        graph = _recorded(torch.func.functionalize(graph, remove="mutations"), examples)
+    with refusing():
+        graph = functional(graph, examples)
     _let_fail(graph)
     return simplify(graph, examples)
 
@@ -75,47 +68,11 @@ def refusing() -> Iterator[None]:
 
 def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphModule:
     with refusing():
-        graph = make_fx(_reading_data(function), decomposition_table=_in_parts())(*examples)
+        graph = record(function, examples, _in_parts())
     for node in graph.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotTraceable(f"it draws at random inside ({node.target})")
     return graph
-
-
-def _reading_data(function: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*tensors: Tensor) -> Any:
-        with _Reads():  # type: ignore[no-untyped-call]  # torch's mode is untyped
-            return function(*tensors)
-
-    return run
-
-
-class _Reads(TorchDispatchMode):
-    """Lets numbers be read that hang on data alone, as ``int(county.max()) + 1``, which make_fx refuses, too."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and not _hangs_on_inputs(args[0]):  # noqa: SLF001
-            with disable_proxy_modes_tracing():
-                return func(*args)
-        return func(*args, **(kwargs or {}))
-
-
-def _hangs_on_inputs(value: Tensor) -> bool:
-    """Whether a number read here would be another for other inputs, as far as the graph has come."""
-    mode: Any = get_proxy_mode()
-    slot: Any = get_proxy_slot(value, mode.tracer, None)
-    if slot is None:
-        return False
-    moved: set[fx.Node] = set()
-    for node in mode.tracer.graph.nodes:
-        if node.op == "placeholder" or any(source in moved for source in node.all_input_nodes):
-            moved.add(node)
-            if _writes(node.target):  # what it writes into has changed, and whatever that is a view of
-                written = node.args[0]
-                while isinstance(written, fx.Node):
-                    moved.add(written)
-                    written = written.args[0] if getattr(written.target, "is_view", False) else None
-    return slot.proxy.node in moved
 
 
 def _let_fail(graph: fx.GraphModule) -> None:
@@ -125,15 +82,11 @@ def _let_fail(graph: fx.GraphModule) -> None:
         if node.target is aten._linalg_check_errors.default:  # noqa: SLF001  # the name of an operation
             graph.graph.erase_node(node)
         elif node.target is aten.linalg_cholesky_ex.default:
-            with graph.graph.inserting_after(node):
+            with graph.graph.inserting_before(node.next):
                 factor, info = (graph.graph.call_function(operator.getitem, (node, i)) for i in (0, 1))
-            with graph.graph.inserting_after(factor):
                 failed = graph.graph.call_function(aten.gt.Scalar, (info, 0))
-            with graph.graph.inserting_after(failed):
-                failed = graph.graph.call_function(aten.unsqueeze.default, (failed, -1))
-            with graph.graph.inserting_after(failed):
-                failed = graph.graph.call_function(aten.unsqueeze.default, (failed, -1))
-            with graph.graph.inserting_after(failed):
+                for _ in range(2):
+                    failed = graph.graph.call_function(aten.unsqueeze.default, (failed, -1))
                 guarded = graph.graph.call_function(aten.masked_fill.Scalar, (factor, failed, float("nan")))
             for user in list(node.users):
                 if user.target is operator.getitem and user.args[1] == 0 and user is not factor:
@@ -145,8 +98,3 @@ def _in_parts() -> dict[Any, Callable[..., Any]]:
     """Operations that are recorded in parts, because vmap maps the whole one badly."""
     aten = torch.ops.aten
     return get_decompositions([aten.log_sigmoid_forward, aten.log_sigmoid_backward])
-
-
-def _writes(target: Any) -> bool:
-    schema = getattr(target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)

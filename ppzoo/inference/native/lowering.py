@@ -12,14 +12,14 @@ from torch import Tensor, fx
 from torch._C import DispatchKey
 from torch._decomp import decomposition_table
 from torch._ops import OpOverload
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
+from ppzoo.inference.graph.recording import functional, record
 from ppzoo.inference.native import arithmetic, factors, indexing, linear, pointwise, reductions, shaping
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable
 
-__all__ = ["OPERATIONS", "functional", "lower"]
+__all__ = ["OPERATIONS", "lower"]
 
 aten = torch.ops.aten
 _DETERMINANTS = {aten._linalg_det.default, aten._linalg_slogdet.default}  # noqa: SLF001  # names of operations
@@ -29,14 +29,6 @@ OPERATIONS: dict[str, Handler] = {
     for room in (pointwise, arithmetic, reductions, shaping, indexing, linear, factors)
     for name, handler in room.OPERATIONS.items()
 }
-
-
-def functional(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
-    """The same graph without operations that write into their arguments."""
-    targets = (node.target for node in graph.graph.nodes)
-    if any(isinstance(target, OpOverload) and target._schema.is_mutable for target in targets):  # noqa: SLF001  # torch's only name for it
-        return make_fx(torch.func.functionalize(graph))(*examples)
-    return graph
 
 
 def lower(graph: fx.GraphModule, inputs: Sequence[Value], builder: Builder) -> list[Value]:
@@ -159,7 +151,7 @@ def _taken_apart(builder: Builder, target: OpOverload[..., Any], args: Sequence[
         return tree_leaves(result)
 
     examples = [torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, Variable) else torch.as_tensor(v) for v in leaves]
-    results = lower(functional(make_fx(run)(*examples), examples), leaves, builder)
+    results = lower(functional(record(run, examples), examples), leaves, builder)
     return tuple(results) if several[0] else results[0]
 
 

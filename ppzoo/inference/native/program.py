@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from ppzoo.inference.graph.recording import functional
 from ppzoo.inference.native.build import header
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.emit import Names, c_type, parts
-from ppzoo.inference.native.lowering import functional, lower
+from ppzoo.inference.native.lowering import lower
 from ppzoo.inference.native.schedule import live, place, reads_of, schedule, slots_of, split, written
 from ppzoo.inference.native.values import Buffer, Slot, Variable, is_plain
 
