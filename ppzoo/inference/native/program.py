@@ -97,7 +97,8 @@ def loop_source(
     states, noises = [builder.input(x) for x in state], [builder.input(x) for x in noise]
     given = [builder.shared(x) for x in shared]
     results = lower(functional(graph, [*state, *noise, *shared]), [*states, *noises, *given], builder)
-    own = {v.buffer for v in (*states, *noises)}
+    arriving = [v.buffer for v in (*states, *noises)]
+    own = set(arriving)
     fresh = [_fresh(builder, value, own) for value in results[len(states) :]]
     moves = [(v, _fresh(builder, r, own)) for v, r in zip(states, results, strict=False) if not _is(r, v)]
     for target, value in moves:
@@ -105,7 +106,7 @@ def loop_source(
     kept = [v.buffer for v in states] + [v.buffer for v in fresh]
     fixed, varying = split(live(builder.statements, [*kept, *own]), own)
     first, units = schedule(fixed), schedule(varying)
-    names = Names(place([*first, *units], list(own), [*kept, *written(first)]), slots_of([*first, *units]))
+    names = Names(place([*first, *units], arriving, [*kept, *written(first)]), slots_of([*first, *units]))
     functions, calls = parts(units, names, "part")
     once, first_calls = parts(first, names, "once")
     emit, *rows = fresh

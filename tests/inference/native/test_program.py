@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ppzoo.inference.native.program import map_source
+from ppzoo.inference.native.program import loop_source, map_source
 
 
 def _source(data):
@@ -22,3 +22,15 @@ def test_other_data_give_the_same_text():
 
 def test_the_arena_holds_inputs_results_and_the_reserved_word():
     assert _source(torch.arange(3.0, dtype=torch.float64)).words == 1 + 3 + 1
+
+
+def test_a_loop_is_written_the_same_each_time():
+    """So it is compiled once, however often the same program is fitted."""
+    state = [torch.zeros(size, dtype=torch.float64) for size in (2, 3, 5, 7)]
+
+    def step(*x):
+        total = sum(part.sum() for part in x)
+        return (*(part * total.exp() for part in x), total > 0, total)
+
+    graph = make_fx(step)(*state)
+    assert len({loop_source(graph, state, [], [], 4).text for _ in range(8)}) == 1
