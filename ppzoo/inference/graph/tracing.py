@@ -41,7 +41,7 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.GraphM
     graph = _recorded(function, examples)
     with refusing():
         graph = functional(graph, examples)
-    _let_fail(graph)
+    _let_fail(graph.graph)
     return simplify(graph, examples)
 
 
@@ -75,23 +75,22 @@ def _recorded(function: Callable[..., Any], examples: Sequence[Tensor]) -> fx.Gr
     return graph
 
 
-def _let_fail(graph: fx.GraphModule) -> None:
+def _let_fail(graph: fx.Graph) -> None:
     """A matrix without Cholesky factor gives NaN where it would raise: one chain far out must not end the others."""
     aten = torch.ops.aten
-    for node in list(graph.graph.nodes):
+    for node in list(graph.nodes):
         if node.target is aten._linalg_check_errors.default:  # noqa: SLF001  # the name of an operation
-            graph.graph.erase_node(node)
+            graph.erase_node(node)
         elif node.target is aten.linalg_cholesky_ex.default:
-            with graph.graph.inserting_before(node.next):
-                factor, info = (graph.graph.call_function(operator.getitem, (node, i)) for i in (0, 1))
-                failed = graph.graph.call_function(aten.gt.Scalar, (info, 0))
+            with graph.inserting_before(node.next):
+                factor, info = (graph.call_function(operator.getitem, (node, i)) for i in (0, 1))
+                failed = graph.call_function(aten.gt.Scalar, (info, 0))
                 for _ in range(2):
-                    failed = graph.graph.call_function(aten.unsqueeze.default, (failed, -1))
-                guarded = graph.graph.call_function(aten.masked_fill.Scalar, (factor, failed, float("nan")))
+                    failed = graph.call_function(aten.unsqueeze.default, (failed, -1))
+                guarded = graph.call_function(aten.masked_fill.Scalar, (factor, failed, float("nan")))
             for user in list(node.users):
                 if user.target is operator.getitem and user.args[1] == 0 and user is not factor:
                     user.replace_all_uses_with(guarded)
-    graph.recompile()
 
 
 def _in_parts() -> dict[Any, Callable[..., Any]]:
