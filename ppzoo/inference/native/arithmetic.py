@@ -170,3 +170,13 @@ def _sigmoid(builder: Builder, x: Variable) -> Value:
 def _log_sigmoid_forward(builder: Builder, x: Variable) -> tuple[Value, Value]:
     rest = apply(builder, "log1p_T({0})", _decay(builder, x, x.dtype), dtype=x.dtype)
     return apply(builder, "(min_T({0}, splat_T(0)) - {1})", x, rest, dtype=x.dtype), torch.zeros(0, dtype=x.dtype)
+
+
+@operation("logaddexp")
+def _logaddexp(builder: Builder, a: Value, b: Value) -> Value:
+    """The larger, and what the smaller adds; two infinities of one sign are that infinity."""
+    dtype = floating(promote(a, b))
+    high, low = (apply(builder, f"{name}_T({{0}}, {{1}})", a, b, dtype=dtype) for name in ("max", "min"))
+    rest = apply(builder, "log1p_T(exp_T({1} - {0}))", high, low, dtype=dtype)
+    template = "pick_T(MASK(({0} == {1}) & (abs_T({0}) == INFINITY)), {0}, {0} + {2})"
+    return apply(builder, template, high, low, rest, dtype=dtype)

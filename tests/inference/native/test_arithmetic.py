@@ -77,6 +77,16 @@ def test_logistic_functions(seeded, hold, seen):
     seen |= hold(cases)
 
 
+def test_sums_of_exponentials(seeded, hold, seen):
+    edges = _edges()
+    cases = {
+        "pairs": (torch.logaddexp, _numbers(30, scale=30.0), _numbers(30, scale=30.0)),
+        "broadcast": (torch.logaddexp, _numbers(30), _numbers()),
+        "edges": (lambda x: torch.logaddexp(x[:, None], x), edges),
+    }
+    seen |= hold(cases)
+
+
 def test_a_logistic_value_and_its_gradient_share_an_exponential():
     x = torch.zeros(5, dtype=torch.float64)
     graph = make_fx(lambda x: (torch.nn.functional.logsigmoid(x), x.sigmoid()))(x)
