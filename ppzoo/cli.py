@@ -17,9 +17,9 @@ import typer
 import ppzoo
 from ppzoo.checks import check_integer, check_seed
 from ppzoo.cli_card import model_options
-from ppzoo.cli_exit import Verbs
+from ppzoo.cli_exit import INTERRUPTED, Verbs
 from ppzoo.cli_file import UserFiles, is_file_object
-from ppzoo.cli_flags import DATA, FORCE, METHOD, RUN, SAVED, Folder, Model, flag, takes
+from ppzoo.cli_flags import DATA, FORCE, METHOD, RESUME, RUN, SAVED, Folder, Model, flag, takes
 from ppzoo.cli_inputs import (
     check_comparable,
     check_has_data,
@@ -133,10 +133,10 @@ def check(model: Model, **given: Any) -> Answer:
 
 
 @app.command()
-@takes(DATA, METHOD, RUN)
+@takes(DATA, METHOD, RUN, RESUME)
 def fit(
     model: Model,
-    method: Annotated[str, typer.Option(help="svi, nuts, exact, em, adversarial or pyro-nuts.")] = "svi",
+    method: Annotated[str, typer.Option(help="svi, nuts, hmc, chees, exact, em, adversarial or pyro-nuts.")] = "svi",
     **given: Any,
 ) -> Answer:
     """Fit MODEL to data by one method: estimates with their error, and whether to believe them."""
@@ -150,9 +150,10 @@ def fit(
         "folder": given.get("out"),
     }
     shown = [repr(answer), _estimates(summary), str(diagnosis)]
-    if "out" in given:
+    if "out" in given and not answer.outcome.interrupted:
         shown.append(f"written to {given['out']}")
-    return _judged(document, "\n".join(shown), diagnosis.verdict, given)
+    judged = _judged(document, "\n".join(shown), diagnosis.verdict, given)
+    return dataclasses.replace(judged, code=INTERRUPTED) if answer.outcome.interrupted else judged
 
 
 @app.command()
@@ -231,7 +232,13 @@ def _fits(model: str, names: Sequence[str], given: Mapping[str, Any], *, run_dir
     for method in methods.values():
         method.check_model(program)
     settings = {**_where(given), "seed": seed, "progress": "quiet" not in given, "run_dir": run_dir}
-    return {name: ppzoo.fit(program, data, method=method, **settings) for name, method in methods.items()}
+    settings["resume"] = "resume" in given
+    fits = {}
+    for name, method in methods.items():
+        fits[name] = ppzoo.fit(program, data, method=method, **settings)
+        if fits[name].outcome.interrupted and len(methods) > 1:
+            raise KeyboardInterrupt(f"while {name} was drawing")
+    return fits
 
 
 def _method_options(given: Mapping[str, Any], files: UserFiles) -> dict[str, Any]:

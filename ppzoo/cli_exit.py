@@ -16,7 +16,9 @@ from typer.core import TyperGroup
 from ppzoo.cli_output import Answer, complain, give
 from ppzoo.errors import FitError, OptionError, PPZooError
 
-__all__ = ["Verbs"]
+__all__ = ["INTERRUPTED", "Verbs"]
+
+INTERRUPTED = 130
 
 # typer carries its own copy of click since 0.22: the common parent of usage errors is reached through what it exports
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -41,9 +43,10 @@ def _run(verbs: Verbs, arguments: list[str]) -> int:
             return answer.code
     except typer.Exit as stop:
         return stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        complain({"error": "Interrupted", "problem": "interrupted"}, "interrupted", as_json=as_json)
-        return 130
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        problem = f"interrupted {stop}".rstrip()
+        complain({"error": "Interrupted", "problem": problem}, problem, as_json=as_json)
+        return INTERRUPTED
     except _UsageError as error:
         return _report(_usage(error, verbs, arguments), as_json=as_json, debug=debug)
     except PPZooError as error:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["DATA", "FORCE", "METHOD", "RUN", "SAVED", "Folder", "Model", "flag", "takes"]
+__all__ = ["DATA", "FORCE", "METHOD", "RESUME", "RUN", "SAVED", "Folder", "Model", "flag", "takes"]
 
 
 def flag(text: str, *names: str, kind: Any = str, metavar: str | None = None, panel: str = "Options") -> Any:
@@ -37,7 +37,7 @@ DATA = {
     "target": flag("The column of a table that becomes y; the others stay in x.", metavar="COLUMN"),
     "set": flag("An option of the model, such as latents=8.", kind=list[str], metavar="NAME=VALUE"),
     "device": flag("cpu or cuda.", metavar="DEVICE"),
-    "dtype": flag("float32 or float64. Default: the data's; float64 for nuts, exact and em.", metavar="DTYPE"),
+    "dtype": flag("float32 or float64. Default: the data's; float64 for samplers, exact and em.", metavar="DTYPE"),
 }
 METHOD = {
     "guide": _value("normal, mvn, lowrank, delta or file.py:object. Default: the zoo model's, else normal.", "GUIDE"),
@@ -46,10 +46,10 @@ METHOD = {
     "lr": _value("Learning rate (svi, adversarial).", "FLOAT"),
     "batch_size": _value("Rows of a step (svi, adversarial).", "INT"),
     "particles": _value("Draws of the guide per step (svi).", "INT"),
-    "chains": _value("Number of chains (nuts).", "INT"),
-    "warmup": _value("Steps per chain that adapt and are not kept (nuts).", "INT"),
-    "draws": _value("Draws per chain (nuts).", "INT"),
-    "target_accept": _value("Acceptance that the step size is tuned to (nuts).", "FLOAT"),
+    "chains": _value("Number of chains (nuts, hmc, chees).", "INT"),
+    "warmup": _value("Steps per chain that adapt and are not kept (nuts, hmc, chees).", "INT"),
+    "draws": _value("Draws per chain (nuts, hmc, chees).", "INT"),
+    "target_accept": _value("Acceptance that the step size is tuned to (nuts, hmc, chees).", "FLOAT"),
     "option": _value("Any other option of the method.", "NAME=VALUE", list[str]),
 }  # fmt: skip
 RUN = {
@@ -58,6 +58,7 @@ RUN = {
     "quiet": flag("No progress.", "--quiet", kind=bool),
     "allow_unconverged": flag("Exit with 0 where the answer is not to be trusted.", "--allow-unconverged", kind=bool),
 }
+RESUME = {"resume": flag("Go on with the run that was stopped on its way to --out.", "--resume", kind=bool)}
 SAVED = {
     "model": flag("file.py:object that was fitted, if it is not the zoo's.", metavar="MODEL"),
     "guide": flag("file.py:object that was its guide, if it has no name.", metavar="GUIDE"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -21,12 +22,14 @@ from ppzoo.inference.program import Pair, copy_model, entry_point, has_method
 from ppzoo.isolation import isolated
 from ppzoo.result import Fit
 from ppzoo.rng import stream_seed
+from ppzoo.saving import header_of
 from ppzoo.storage.folder import check_writable
+from ppzoo.unfinished import Unfinished, check_resume
 
 __all__ = ["fit", "prepare", "source_of"]
 
 
-def fit(
+def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     model: Any,
     data: Any = (),
     *,
@@ -36,6 +39,7 @@ def fit(
     dtype: torch.dtype | None = None,
     progress: bool | None = None,
     run_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Fit:
     """Fit a model to data by one method.
@@ -48,23 +52,28 @@ def fit(
         data: What reaches the model as its arguments: a tensor, array or DataFrame is the one positional argument, a
             tuple the positional arguments (``()``: none), a dict the keyword arguments; a
             :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names.
-        method: A name (``"svi"``, ``"nuts"``, ``"exact"``, ``"em"``, ``"adversarial"``) or a value with options.
+        method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"chees"``, ``"exact"``, ``"em"``, ``"adversarial"``), or a
+            value with options.
         seed: Decides everything random, ``0 <= seed < 2**64``.
         device: ``"cpu"`` or ``"cuda"``.
         dtype: Floating type of the run. ``None`` follows the data; NUTS and closed forms then prefer float64.
         progress: ``None`` shows a bar on a terminal, ``True`` plain lines elsewhere too, ``False`` nothing.
-        run_dir: Folder to save the fit into.
+        run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, in
+            ``<run_dir>.unfinished``.
+        resume: Go on with the unfinished run beside ``run_dir``, to the same draws as if it had never stopped; begin
+            one if there is none.
         **options: Options of the method, such as ``chains=4`` or ``guide="mvn"``.
 
     Returns:
-        The fit.
+        The fit. Interrupted with Ctrl-C, a sampler gives the draws there are, and a finding says so.
 
     Raises:
         OptionError: If an option is unknown or outside its range.
         DataError: If the data cannot be used, or do not fit the model.
         ModelError: If the model lacks what the method needs.
         FitError: If the computation found no finite start, or stayed non-finite.
-        StorageError: If ``run_dir`` cannot be written.
+        StorageError: If ``run_dir`` cannot be written, or the unfinished run is another one.
+        KeyboardInterrupt: If there were too few draws when it came.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, ppzoo
@@ -78,20 +87,27 @@ def fit(
     """
     value = method_value(method, options)
     check_seed(seed)
+    check_resume(value, run_dir, resume)
     if run_dir is not None:
         check_writable(run_dir)
     value.check_model(model)
     pair, own_dtype, notes = prepare(model, data, device=device, prefer=_preference(value), fixed=dtype)
     run = Run(seed, own_dtype, torch.device(device), progress)
-    began = time.perf_counter()
-    seed_inside = stream_seed(seed, value.name)
-    with isolated(seed=seed_inside, dtype=run.dtype, device=run.device, store=pair.store):
-        outcome = value.run(pair, run)
-    seconds = time.perf_counter() - began
-    notes = (*notes, *outcome.notes)
-    result = Fit(pair, value, outcome, seed, run.dtype, run.device, seconds, notes, source_of(model))
-    if run_dir is not None:
-        result.save(run_dir)
+    source = source_of(model)
+    with ExitStack() as held:
+        if run_dir is not None and value.resumable:
+            header = header_of(pair, value, run, source)
+            run = replace(run, keeper=held.enter_context(Unfinished(run_dir, header, resume=resume)))
+        began = time.perf_counter()
+        with isolated(seed=stream_seed(seed, value.name), dtype=run.dtype, device=run.device, store=pair.store):
+            outcome = value.run(pair, run)
+        seconds = time.perf_counter() - began
+        notes = (*notes, *outcome.notes)
+        result = Fit(pair, value, outcome, seed, run.dtype, run.device, seconds, notes, source)
+        if run_dir is not None and not outcome.interrupted:
+            result.save(run_dir)
+            if isinstance(run.keeper, Unfinished):
+                run.keeper.discard()
     return result
 
 

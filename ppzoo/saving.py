@@ -24,16 +24,17 @@ from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import PPZooError, StorageError
 from ppzoo.inference.guides import GUIDES, choose_guide
 from ppzoo.inference.methods import METHODS, method_value
-from ppzoo.inference.outcome import Method, Outcome
+from ppzoo.inference.outcome import Method, Outcome, Run
 from ppzoo.inference.program import Pair, copy_model, entry_point, has_method, sites_of
 from ppzoo.isolation import isolated
 from ppzoo.result import Fit
 from ppzoo.storage.folder import Folder, read_folder, write_folder
 from ppzoo.storage.netcdf import dump_datatree
 from ppzoo.storage.tensors import dump_tensors, load_tensors
+from ppzoo.unfinished import digest_of
 from ppzoo.zoo import create_model
 
-__all__ = ["load", "save_fit"]
+__all__ = ["header_of", "load", "save_fit"]
 
 _FORMAT = "ppzoo-fit-1"
 _PLAIN = (bool, int, float, str, type(None))
@@ -63,7 +64,7 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
         "model": {**fit.source, "options": {n: _plain(v) for n, v in fit.source["options"].items()}},
         "sites": _sites(fit.pair, fit.dtype, fit.device),
         "method": fit.method.name,
-        "options": {f.name: _plain(getattr(fit.method, f.name)) for f in dataclasses.fields(fit.method)},  # type: ignore[arg-type]  # every method is a dataclass
+        "options": _method_options(fit.method),
         "seed": fit.seed,
         "dtype": str(fit.dtype).removeprefix("torch."),
         "device": fit.device.type,
@@ -76,6 +77,23 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
         "versions": _versions(),
     }
     return write_folder(path, files, manifest)
+
+
+def header_of(pair: Pair, method: Method, run: Run, source: Mapping[str, Any]) -> dict[str, object]:
+    """What tells a run from any other, as JSON: the same header, the same draws."""
+    _, data = _layout(pair.data)
+    return {
+        "model": {**source, "options": {n: _plain(v) for n, v in source["options"].items()}},
+        "sites": _sites(pair, run.dtype, run.device),
+        "method": method.name,
+        "options": _method_options(method),
+        "seed": run.seed,
+        "dtype": str(run.dtype).removeprefix("torch."),
+        "device": run.device.type,
+        "data": digest_of(data),
+        "parameters": digest_of(pair.state()),
+        "versions": _versions(),
+    }
 
 
 def load(path: str | os.PathLike[str], *, model: Any = None, guide: Any = None) -> Fit:
@@ -166,6 +184,10 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
     )
 
 
+def _method_options(method: Method) -> dict[str, Any]:
+    return {f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(method)}  # type: ignore[arg-type]  # every method is a dataclass
+
+
 def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:
     if manifest["method"] not in METHODS:
         raise _damaged(path, "was fitted by an unknown method", repr(manifest["method"]))
@@ -179,6 +201,8 @@ def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:
                 "ppzoo.load(path, guide=...), or --guide file.py:object",
             )
         options["guide"] = guide
+    if options.get("init") == _OWN:
+        del options["init"]  # the fit that the chains began at is not kept; a note names it
     return method_value(manifest["method"], options)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributions import constraints
 
 import ppzoo
-from ppzoo.isolation import Store, isolated, random_state
+from ppzoo.isolation import Store, isolated, one_thread, random_state
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
 X = torch.tensor([[0.1, 1.0], [0.4, -1.0], [-0.3, 0.5], [1.2, 0.2]])
@@ -96,6 +96,20 @@ def python_generator():
     state = random.getstate()
     yield
     random.setstate(state)
+
+
+def test_one_thread_is_all_there_is_inside():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

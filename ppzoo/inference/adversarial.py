@@ -36,6 +36,7 @@ class Adversarial:
     name: ClassVar[str] = "adversarial"
     prefers_float64: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = False
+    resumable: ClassVar[bool] = False
 
     steps: int = 5000
     lr: float = 2e-3

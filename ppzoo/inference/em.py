@@ -37,6 +37,7 @@ class EM:
     name: ClassVar[str] = "em"
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = True
+    resumable: ClassVar[bool] = False
 
     steps: int = 500
     tolerance: float = 1e-8

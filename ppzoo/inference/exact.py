@@ -19,6 +19,7 @@ class Exact:
     name: ClassVar[str] = "exact"
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = True
+    resumable: ClassVar[bool] = False
 
     def check_model(self, model: object) -> None:
         """The model knows its closed form."""

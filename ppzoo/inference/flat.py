@@ -13,6 +13,7 @@ Shapes: ``C`` chains, ``D`` unconstrained coordinates, in the order of the progr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -29,6 +30,7 @@ from ppzoo.inference.graph.tracing import NotTraceable, refusing, trace
 __all__ = ["FlatDensity", "flatten"]
 
 _CHECKS = 3  # points at which another road must agree with the program itself
+_ELEMENTS_AT_ONCE = 2**24  # of one intermediate, of which some tens are alive
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 Function = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -51,6 +53,12 @@ class FlatDensity:
     function: Function
     road: str
     reason: str
+
+    @property
+    def at_once(self) -> int:
+        """How many chains memory surely holds at once, by the largest site, of whose size every intermediate may be."""
+        largest = max(1, len(self.like), *(math.prod(site.shape) for site in self.density.sites))
+        return max(1, _ELEMENTS_AT_ONCE // largest)
 
     def constrain(self, q: Tensor) -> dict[str, Tensor]:
         """Each site's value in its own support, ``(S, ...)``, for vectors ``(S, D)``."""

@@ -15,6 +15,8 @@ __all__ = ["METHODS", "method_value"]
 METHODS = {
     "svi": "ppzoo.inference.svi:SVI",
     "nuts": "ppzoo.inference.mcmc.samplers:NUTS",
+    "hmc": "ppzoo.inference.mcmc.samplers:HMC",
+    "chees": "ppzoo.inference.mcmc.samplers:ChEES",
     "pyro-nuts": "ppzoo.inference.mcmc.pyro_nuts:PyroNUTS",
     "exact": "ppzoo.inference.exact:Exact",
     "em": "ppzoo.inference.em:EM",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.inference.keeping import Keeper
 from ppzoo.inference.program import Pair
 
 __all__ = ["Method", "Outcome", "Run"]
@@ -18,12 +19,13 @@ __all__ = ["Method", "Outcome", "Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """The settings every method shares: root seed, floating type, device, whether to show progress."""
+    """The settings every method shares: root seed, floating type, device, whether to show progress, who keeps draws."""
 
     seed: int
     dtype: torch.dtype
     device: torch.device
     progress: bool | None
+    keeper: Keeper | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Outcome:
         numbers: Figures for the diagnosis (steps skipped, log evidence, iterations).
         notes: What the user should know about the road that was taken.
         findings: What the method itself has to say about its answer.
+        interrupted: Whether the user stopped the run before its end.
     """
 
     draws: dict[str, Tensor] | None = None
@@ -46,6 +49,7 @@ class Outcome:
     numbers: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    interrupted: bool = False
 
 
 class Method(Protocol):
@@ -54,6 +58,7 @@ class Method(Protocol):
     name: ClassVar[str]
     prefers_float64: ClassVar[bool]
     needs_guide: ClassVar[bool]
+    resumable: ClassVar[bool]  # whether a run that was stopped can go on, by its keeper
 
     def check_model(self, model: object) -> None:
         """Raise :class:`~ppzoo.errors.ModelError` where the model lacks the contract."""

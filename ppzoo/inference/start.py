@@ -13,9 +13,16 @@ from pyro.infer.autoguide.initialization import init_to_median
 from torch import Tensor
 from torch.distributions import biject_to
 
-__all__ = ["near_zero", "prior_median", "uniform"]
+__all__ = ["RADIUS", "near_zero", "prior_draw", "prior_median", "uniform"]
 
-_RADIUS = 2.0  # Stan's: unconstrained values between -2 and 2
+RADIUS = 2.0  # Stan's: unconstrained values between -2 and 2
+
+
+def prior_draw(site: dict[str, Any]) -> Tensor:
+    """A draw of the prior, or a uniform one in unconstrained space where there is no prior to draw."""
+    if not _is_discrete(site) and _is_improper(site["fn"]):
+        return uniform(site)
+    return site["fn"].sample()  # type: ignore[no-any-return]  # Pyro is untyped
 
 
 def prior_median(site: dict[str, Any]) -> Tensor:
@@ -32,7 +39,7 @@ def near_zero(site: dict[str, Any]) -> Tensor:
 
 def uniform(site: dict[str, Any]) -> Tensor:
     """A uniform draw between -2 and 2 in unconstrained space (Stan's starting point)."""
-    return _from_unconstrained(site, _RADIUS)
+    return _from_unconstrained(site, RADIUS)
 
 
 def _from_unconstrained(site: dict[str, Any], radius: float) -> Tensor:

@@ -61,6 +61,7 @@ class SVI:
     name: ClassVar[str] = "svi"
     prefers_float64: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = True
+    resumable: ClassVar[bool] = False
 
     steps: int | None = None
     epochs: int | None = None

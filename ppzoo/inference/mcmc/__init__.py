@@ -1,12 +1,14 @@
 """Markov chain Monte Carlo: samplers of a posterior, given the program's log density. All chains are one batch.
 
 * ``kernel``: what a sampler's file offers (``State``, ``Info``, ``Noise``, ``init``, ``step``), for one chain and one
-  gradient at a time. ``nuts`` is one; ``integrator`` and ``uturn`` are what kernels share.
+  gradient at a time. ``nuts``, ``hmc`` and ``chees`` are three; ``integrator`` and ``uturn`` are what they share.
 * ``machine`` advances all chains of a kernel many steps: as machine code, or replayed operation by operation.
 * ``streams``: counter-based noise, so that a chain's numbers depend on the seed and its own number.
 * ``adaptation``, ``metric`` and ``warmup`` learn step size and metric outside every kernel's state.
 * ``options``: what samplers by trees are asked, and its checks.
-* ``samplers``: the methods that users name, from a program to draws and statistics.
+* ``starts``: where chains begin. ``engine``: one run, from a program to draws and statistics, kept while they are made;
+  ``thinning`` says which.
+* ``samplers``: the methods that users name, with their ``options``.
 * ``pyro_nuts`` runs Pyro's own kernel chain after chain, for reference.
 
 Letters: ``C`` chains, ``D`` coordinates, ``K`` doublings of a tree; ``q`` position, ``p`` momentum, ``lp`` log density,

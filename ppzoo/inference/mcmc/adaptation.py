@@ -1,4 +1,4 @@
-r"""Step size and metric, learnt during warm-up from the draws themselves, outside every kernel's state.
+r"""Step size, metric and length of trajectories, learnt during warm-up from the draws, outside every kernel's state.
 
 *Step size*: dual averaging of :math:`\log \varepsilon` towards a mean acceptance (Hoffman and Gelman 2014, section 3.2,
 https://jmlr.org/papers/v15/hoffman14a.html).
@@ -11,6 +11,9 @@ https://jmlr.org/papers/v15/hoffman14a.html).
 https://arxiv.org/abs/2603.18845), from windows of growing length.
 
 Both are vectors over groups ``G``: all chains share one group, or each chain is its own.
+
+*Length of trajectories*: all chains together climb the change in the estimator of the expected square, see
+:mod:`~ppzoo.inference.mcmc.chees`.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["DualAveraging", "FisherMetric", "windows"]
+__all__ = ["DualAveraging", "FisherMetric", "TrajectoryLength", "windows"]
 
 _GAMMA, _T0, _KAPPA = 0.05, 10.0, 0.75  # Hoffman and Gelman's constants
 _PRIOR_DRAWS = 1.0  # what the previous metric counts for
+_RATE, _DECAY = 0.025, 0.95  # of the climb towards a length, as Hoffman, Radul and Sountsov
+_TINY = 1e-30
 
 
 @dataclass
@@ -113,6 +118,58 @@ class FisherMetric:
         keep = (~ready).to(n.dtype)
         self.count = self.count * keep
         self.means, self.squares = self.means * keep[:, None, None], self.squares * keep[:, None, None]
+
+
+@dataclass
+class TrajectoryLength:
+    """The longest time of a trajectory that the chains have learnt; scalars.
+
+    Attributes:
+        log_time: Logarithm of the time to try next.
+        log_average: Logarithm of the averaged one, for after warm-up.
+    """
+
+    log_time: Tensor
+    log_average: Tensor
+    square: Tensor  # running mean of squared gradients
+    updates: Tensor
+
+    @classmethod
+    def at(cls, time: Tensor) -> TrajectoryLength:
+        """Begin at ``time``, a scalar."""
+        log_time, zero = torch.log(time), torch.zeros_like(time)
+        return cls(log_time, log_time, zero, zero)
+
+    def update(self, begin: Tensor, end: Tensor, velocity: Tensor, time: Tensor, acceptance: Tensor) -> None:
+        r"""One step of Adam without momentum, along the gradient by :math:`\log T`.
+
+        It is the average over ``n`` trajectories of
+
+        .. math:: t \, \bigl(\|q' - \bar q'\|^2 - \|q - \bar q\|^2\bigr) (q' - \bar q')^\top v'
+
+        weighted by their acceptance.
+
+        Args:
+            begin: Where they began, ``(n, D)``.
+            end: Where they ended, taken or not.
+            velocity: There.
+            time: How long they took, ``(n,)``.
+            acceptance: Probability that the end was taken; trajectories that are not finite do not count.
+        """
+        finite = torch.isfinite(end).all(1) & torch.isfinite(velocity).all(1) & (acceptance > 0)
+        begin, end, velocity, time, weight = (x[finite] for x in (begin, end, velocity, time, acceptance))
+        if len(weight) < 2:
+            return
+        share = weight / weight.sum()
+        begin, end = begin - begin.mean(0), end - share @ end
+        gain = time * ((end**2).sum(1) - (begin**2).sum(1)) * (end * velocity).sum(1)
+        gradient = share @ gain
+        self.updates = self.updates + 1
+        self.square = _DECAY * self.square + (1 - _DECAY) * gradient**2
+        size = torch.sqrt(self.square / (1 - _DECAY**self.updates) + _TINY)
+        self.log_time = self.log_time + _RATE * gradient / size
+        fraction = self.updates**-_KAPPA
+        self.log_average = fraction * self.log_time + (1 - fraction) * self.log_average
 
 
 def windows(warmup: int) -> list[int]:

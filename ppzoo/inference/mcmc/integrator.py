@@ -14,7 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["LogDensity", "Point", "kinetic_energy", "leapfrog"]
+__all__ = ["LARGEST_ENERGY_ERROR", "LogDensity", "Point", "kinetic_energy", "leapfrog"]
+
+LARGEST_ENERGY_ERROR = 1000.0  # Stan's: beyond it a trajectory has diverged
 
 LogDensity = Callable[[Tensor], tuple[Tensor, Tensor]]  # q (D,) -> log pi(q), its gradient (D,)
 

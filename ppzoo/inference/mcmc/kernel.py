@@ -17,7 +17,7 @@ __all__ = ["Kernel", "Settings"]
 
 
 class Settings(NamedTuple):
-    """For the trajectories to come: a step size, a diagonal inverse mass ``(D,)``, and the kernel's own limit."""
+    """For trajectories to come: a step size, a diagonal inverse mass ``(D,)``, and a limit that is the kernel's own."""
 
     step_size: Tensor
     inverse_mass: Tensor

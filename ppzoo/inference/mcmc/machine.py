@@ -7,6 +7,7 @@ comes from each chain's own counter: a step's noise is the same however the step
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,20 @@ class Chains:
         rows = {name: row.new_zeros((row.shape[0], size, *row.shape[2:])) for name, row in self.rows.items()}
         return Chains(self.state, self.steps, rows, torch.zeros_like(self.counts), room)
 
+    def of(self, who: Tensor) -> Chains:
+        """A copy of some of the chains."""
+        state = {name: value[who] for name, value in self.state.items()}
+        rows = {name: value[who] for name, value in self.rows.items()}
+        return Chains(state, self.steps[who], rows, self.counts[who], self.room[who])
+
+    def take_back(self, who: Tensor, others: Chains) -> None:
+        """What :meth:`of` gave, advanced meanwhile."""
+        for name, value in others.state.items():
+            self.state[name][who] = value
+        for name, value in others.rows.items():
+            self.rows[name][who] = value
+        self.steps[who], self.counts[who] = others.steps, others.counts
+
 
 class Machine(ABC):
     """All chains of one kernel on one density; what they have in common, however they are advanced.
@@ -58,17 +73,26 @@ class Machine(ABC):
         keys: Each chain's key, ``(C, 2)``.
         whitening: The coordinates in which the chains move; another of the same shapes may take its place, and then the
             chains are started anew.
+        batch: How many chains are computed at once.
+        info_like: The fields of the kernel's info, of one chain.
         road: How steps are computed, in words.
     """
 
     road = ""
 
-    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
-        """For the chains of ``keys (C, 2)`` at positions like ``like (D,)``, under metrics of ``rank`` directions."""
+    def __init__(
+        self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
+    ) -> None:
+        """For the chains of ``keys (C, 2)`` at positions like ``like (D,)``, under metrics of ``rank`` directions.
+
+        At most ``batch`` of them are computed at once: all, if not given.
+        """
         self.kernel, self.keys = kernel, keys
+        self.batch = len(keys) if batch is None else min(batch, len(keys))
         self.whitening = Whitening.none(like, rank)
         self._density, self._like = density, like
-        self._state_like, self._noise_like, self._info_like = self._example()
+        self._state_like, self._noise_like, info = self._example()
+        self.info_like: Fields = info._asdict()
 
     def start(self, q: Tensor, settings: Settings, steps: Tensor | None = None) -> Chains:
         """All chains at positions ``q (C, D)``, each under its own settings, with no rows.
@@ -77,12 +101,27 @@ class Machine(ABC):
         """
         steps = torch.zeros(len(self.keys), dtype=torch.int64, device=q.device) if steps is None else steps
         q = self.whitening.coordinates(q)
-        lp, g = torch.func.vmap(lambda w: self._whitened(w, self.whitening))(q)
+        lp, g = torch.func.vmap(lambda w: self._whitened(w, self.whitening), chunk_size=self.batch)(q)
         noise = torch.func.vmap(self._noise)(self.keys, steps)
         state = torch.func.vmap(self.kernel.init)(q, lp, g, self.kernel.Noise(*noise), settings)
         fields = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state._asdict().items()}
-        rows = {name: value.new_zeros((len(q), 0, *value.shape)) for name, value in self._info_like._asdict().items()}
-        return Chains(fields, steps + 1, rows, torch.zeros_like(steps), torch.zeros_like(steps))
+        return self._at(fields, steps + 1)
+
+    def snapshot(self, chains: Chains) -> Fields:
+        """Where the chains stand, and in which coordinates, for :meth:`restore`; without their rows."""
+        whitening = {f"whitening.{name}": value for name, value in self.whitening._asdict().items()}
+        return {f"state.{name}": value for name, value in chains.state.items()} | whitening | {"steps": chains.steps}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> Chains:
+        """The chains of a snapshot, with no rows."""
+        here = {name: value.to(self.keys.device) for name, value in tensors.items()}
+        self.whitening = Whitening(*(here[f"whitening.{name}"] for name in Whitening._fields))
+        state = {name: here[f"state.{name}"] for name in self.kernel.State._fields}
+        return self._at(state, here["steps"])
+
+    def _at(self, state: Fields, steps: Tensor) -> Chains:
+        rows = {name: value.new_zeros((len(steps), 0, *value.shape)) for name, value in self.info_like.items()}
+        return Chains(state, steps, rows, torch.zeros_like(steps), torch.zeros_like(steps))
 
     @abstractmethod
     def advance(self, chains: Chains, steps: int) -> int:
@@ -108,7 +147,7 @@ class Machine(ABC):
         one = torch.ones((), dtype=q.dtype, device=q.device)
         noise = self.kernel.Noise(*self._noise(self.keys[0], zero))
         lp, g = self._density(q)
-        state = self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), zero + 1))
+        state = self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), one))
         _, _, info = self.kernel.step(self._density, state, noise)
         return state, noise, info
 
@@ -118,8 +157,10 @@ class Replayed(Machine):
 
     road = "replayed operation by operation"
 
-    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
-        super().__init__(kernel, density, keys, like, rank)
+    def __init__(
+        self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
+    ) -> None:
+        super().__init__(kernel, density, keys, like, rank, batch)
         own, shared = [*self._state_like, *self._noise_like], list(self.whitening)
         cut = len(self._state_like)
 
@@ -127,14 +168,26 @@ class Replayed(Machine):
             return self._step(kernel.State(*v[:cut]), kernel.Noise(*v[cut:-3]), Whitening(*v[-3:]))
 
         one = trace(step, own + shared)
-        self._mapped = map_chains(one, [v.expand(len(keys), *v.shape).contiguous() for v in own] + shared, shared=3)
+        self._mapped = map_chains(one, [v.expand(self.batch, *v.shape).contiguous() for v in own] + shared, shared=3)
         self._noise_of_one = trace(self._noise, [keys[0], torch.zeros((), dtype=torch.int64, device=like.device)])
 
     def advance(self, chains: Chains, steps: int) -> int:
         """As :meth:`Machine.advance`; chains that stand still are computed with the others, and counted."""
-        noise = self._noise_ahead(chains.steps, steps)
-        state = list(chains.state.values())
         everyone = torch.arange(len(self.keys), device=self.keys.device)
+        if self.batch == len(everyone):
+            return self._advance(chains, self.keys, steps)
+        gradients = 0
+        for begin in range(0, len(everyone), self.batch):
+            who = torch.clamp(everyone[: self.batch] + begin, max=len(everyone) - 1)  # the last one may come twice
+            some = chains.of(who)
+            gradients += self._advance(some, self.keys[who], steps)
+            chains.take_back(who, some)
+        return gradients
+
+    def _advance(self, chains: Chains, keys: Tensor, steps: int) -> int:
+        noise = self._noise_ahead(keys, chains.steps, steps)
+        state = list(chains.state.values())
+        everyone = torch.arange(len(keys), device=keys.device)
         gradients = 0
         for t in range(steps):
             active = chains.counts < chains.room
@@ -155,11 +208,11 @@ class Replayed(Machine):
         chains.state = dict(zip(chains.state, state, strict=True))
         return gradients
 
-    def _noise_ahead(self, counters: Tensor, steps: int) -> list[Tensor]:
+    def _noise_ahead(self, keys: Tensor, counters: Tensor, steps: int) -> list[Tensor]:
         """The noise of the next steps, each field ``(C, steps, ...)``."""
         t = counters[:, None] + torch.arange(steps, device=counters.device)
         each = torch.func.vmap(torch.func.vmap(self._noise_of_one, (None, 0)), (0, 0))
-        return list(each(self.keys, t))
+        return list(each(keys, t))
 
 
 class Native(Machine):
@@ -167,9 +220,15 @@ class Native(Machine):
 
     road = "machine code"
 
-    def __init__(self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> None:
-        """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code."""
-        super().__init__(kernel, density, keys, like, rank)
+    def __init__(
+        self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
+    ) -> None:
+        """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code.
+
+        Only as many chains as a CPU's vector has lanes are computed at once, whatever ``batch`` is.
+        """
+        super().__init__(kernel, density, keys, like, rank, batch)
+        self._threads = torch.get_num_threads()
         cut = len(self._state_like)
 
         def step(*flat: Tensor) -> tuple[Tensor, ...]:
@@ -181,26 +240,27 @@ class Native(Machine):
         fields = {**self._state_like._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
         shared = self.whitening._asdict()
         graph = trace(step, [*fields.values(), *shared.values()])
-        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=self._info_like._asdict())
+        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=self.info_like)
 
     def advance(self, chains: Chains, steps: int) -> int:
         """As :meth:`Machine.advance`; a chain that stands still costs nothing."""
         state = {**chains.state, "key": self.keys, "t": chains.steps}
-        threads = torch.get_num_threads()
         rows, counts = chains.rows, chains.counts
         shared = {name: value.contiguous() for name, value in self.whitening._asdict().items()}
-        taken = self._loop.run(state, {}, shared, rows, counts, steps, room=chains.room, threads=threads)
+        taken = self._loop.run(state, {}, shared, rows, counts, steps, room=chains.room, threads=self._threads)
         return int(taken.sum())
 
 
-def machine_of(kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0) -> tuple[Machine, str]:
+def machine_of(
+    kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
+) -> tuple[Machine, str]:
     """The fastest machine for these chains here, and why it is not the one before it (empty for the first)."""
     if like.device.type != "cpu":
-        return Replayed(kernel, density, keys, like, rank), ""
+        return Replayed(kernel, density, keys, like, rank, batch), ""
     try:
-        return Native(kernel, density, keys, like, rank), ""
+        return Native(kernel, density, keys, like, rank, batch), ""
     except Unsupported as reason:
-        return Replayed(kernel, density, keys, like, rank), str(reason)
+        return Replayed(kernel, density, keys, like, rank, batch), str(reason)
 
 
 def _like(mask: Tensor, value: Tensor) -> Tensor:

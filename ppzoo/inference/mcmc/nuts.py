@@ -22,13 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppzoo.inference.mcmc.integrator import LogDensity, Point, kinetic_energy, leapfrog
+from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity, Point, kinetic_energy, leapfrog
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 from ppzoo.inference.mcmc.uturn import closed_subtrees, turns
 
 __all__ = ["Info", "Noise", "State", "build", "init", "step"]
-
-_LARGEST_ENERGY_ERROR = 1000.0  # Stan's: beyond it a trajectory has diverged
 
 
 class State(NamedTuple):
@@ -128,7 +126,7 @@ def init(q: Tensor, lp: Tensor, g: Tensor, noise: Noise, settings: Settings, *, 
     ``memory`` is ``K``, the most that the limit on the depth can be.
     """
     step_size, inverse_mass, limit = settings
-    zero, count = torch.zeros_like(lp), torch.zeros_like(limit)
+    zero, count = torch.zeros_like(lp), torch.zeros_like(limit, dtype=torch.int64)
     p = noise.momentum / torch.sqrt(inverse_mass)
     leaves = torch.zeros_like(q).expand(memory, -1) + 0
     energy = kinetic_energy(p, inverse_mass) - lp
@@ -149,7 +147,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
     energy = kinetic_energy(z.p, s.inverse_mass) - z.lp
     energy = torch.where(torch.isnan(energy), torch.inf, energy)
     error = energy - s.energy
-    diverging = error > _LARGEST_ENERGY_ERROR
+    diverging = error > LARGEST_ENERGY_ERROR
     new_log_weight = torch.logaddexp(s.new_log_weight, -error)
     taken = noise.leaf < torch.exp(-error - new_log_weight)
     new_q, new_lp, new_g = _pick(taken, (z.q, z.lp, z.g), (s.new_q, s.new_lp, s.new_g))
@@ -186,7 +184,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
         | turns(far, begin, s.momentum + begin, s.inverse_mass)
         | turns(seam, z.p, new_momentum + seam, s.inverse_mass)
     )
-    ended = turned | diverging | (full & (turned_back | (depth >= s.limit)))
+    ended = turned | diverging | (full & (turned_back | (depth.to(s.limit.dtype) >= s.limit)))
     info = Info(
         draw_q, draw_g, draw_lp, acceptance / leapfrogs, s.step_size, depth, leapfrogs, diverging,
         ~(turned | diverging | turned_back) & ended, s.energy, draw_energy - s.energy, worst_error,

@@ -1,28 +1,30 @@
-"""What every sampler by trees is asked, whoever moves its chains, and what each says of parameters it leaves alone."""
+"""What every sampler is asked, whoever moves its chains, and what each says of parameters it leaves alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from ppzoo.checks import check_integer, check_real
+from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.errors import OptionError
 from ppzoo.inference.program import Pair, check_program_like
 
-__all__ = ["SamplerOptions", "held_parameters"]
+__all__ = ["STARTS", "BatchOptions", "SamplerOptions", "check_tree_depth", "held_parameters"]
+
+STARTS = ("uniform", "prior", "median", "map", "pathfinder")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
-    """The options that No-U-Turn samplers share.
+    """The options that all samplers share.
 
     Attributes:
         chains: Number of chains, each from its own starting point and random stream.
         warmup: Draws per chain that adapt step size and metric and are not kept; at least 20.
         draws: Draws per chain that are kept; at least 4.
         target_accept: Mean acceptance that the step size is tuned to, in (0, 1).
-        max_tree_depth: A trajectory has at most ``2**max_tree_depth - 1`` gradients; at most 20.
 
     Raises:
         OptionError: If one is outside its range.
@@ -36,23 +38,63 @@ class SamplerOptions:
     name: ClassVar[str]
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = False
+    resumable: ClassVar[bool] = False
 
     chains: int = 4
     warmup: int = 500
     draws: int = 500
     target_accept: float = 0.8
-    max_tree_depth: int = 10
 
     def __post_init__(self) -> None:
         check_integer("chains", self.chains)
         check_integer("warmup", self.warmup, minimum=20, why="for fewer leave the step size at its first guess")
         check_integer("draws", self.draws, minimum=4, why="for the diagnostics need four")
-        check_integer("max_tree_depth", self.max_tree_depth, maximum=20)
         check_real("target_accept", self.target_accept, above=0, below=1)
 
     def check_model(self, model: object) -> None:
         """Any program with a continuous latent site; a game has no posterior."""
         check_program_like(model, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions(SamplerOptions):
+    """The options of samplers whose chains are one batch.
+
+    Attributes:
+        thin: Of so many draws one is kept: ``draws`` are kept in any case.
+        init: Where the chains start: ``"uniform"`` in (-2, 2) of each unconstrained coordinate, as Stan; draws of the
+            ``"prior"``; the ``"median"`` of a few prior draws; ``"map"``, a mode of the unconstrained density;
+            ``"pathfinder"``, draws of a normal approximation along the way there (Zhang et al. 2022,
+            https://jmlr.org/papers/v23/21-0889.html); or a fit of the same model (SVI, say), whose draws they are.
+        max_chains_per_batch: How many chains are computed at once; fewer take less memory. ``None``: as many as
+            memory surely holds.
+    """
+
+    resumable: ClassVar[bool] = True
+
+    thin: int = 1
+    init: Any = "uniform"
+    max_chains_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("thin", self.thin)
+        if self.max_chains_per_batch is not None:
+            check_integer("max_chains_per_batch", self.max_chains_per_batch)
+        if isinstance(self.init, str):
+            check_choice("init", self.init, STARTS)
+        elif not callable(getattr(self.init, "flat_draws", None)):
+            raise OptionError(
+                "is no place to start from",
+                argument="init",
+                got=f"a {type(self.init).__name__}",
+                expected=f"one of {', '.join(STARTS)}, or a fit of the same model",
+            )
+
+
+def check_tree_depth(value: int) -> None:
+    """A tree of at most ``2**20`` leaves."""
+    check_integer("max_tree_depth", value, maximum=20)
 
 
 def held_parameters(pair: Pair) -> Iterator[Finding]:

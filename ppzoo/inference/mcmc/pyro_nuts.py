@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ppzoo.inference.density import Density, density_of, find_start
-from ppzoo.inference.mcmc.options import SamplerOptions, held_parameters
+from ppzoo.inference.mcmc.options import SamplerOptions, check_tree_depth, held_parameters
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair
 from ppzoo.isolation import random_state
@@ -27,9 +27,19 @@ __all__ = ["PyroNUTS"]
 
 @dataclass(frozen=True, kw_only=True)
 class PyroNUTS(SamplerOptions):
-    """Options of a fit by Pyro's NUTS kernel: those of :class:`SamplerOptions`."""
+    """Options of a fit by Pyro's NUTS kernel: those of :class:`SamplerOptions`, and one.
+
+    Attributes:
+        max_tree_depth: A trajectory has at most ``2**max_tree_depth - 1`` gradients; at most 20.
+    """
 
     name: ClassVar[str] = "pyro-nuts"
+
+    max_tree_depth: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_tree_depth(self.max_tree_depth)
 
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Sample the posterior; the parameters of the pair stay as they are."""

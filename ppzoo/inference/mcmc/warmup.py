@@ -5,30 +5,51 @@ learn the metric while dual averaging follows with the step size; the last tenth
 ``adapt="pooled"``: all chains learn one step size and one metric, scales and directions, from everybody's draws; a
 window ends when the chains have given that many draws on average. ``adapt="per_chain"``: each chain learns its own step
 size and scales, from its own draws.
+
+Whenever the draws have been looked at, a snapshot can be taken, from which warm-up goes on to the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppzoo.inference.mcmc.adaptation import DualAveraging, FisherMetric, windows
+from ppzoo.inference.mcmc.adaptation import DualAveraging, FisherMetric, TrajectoryLength, windows
 from ppzoo.inference.mcmc.kernel import Settings
 from ppzoo.inference.mcmc.machine import Chains, Machine
 from ppzoo.inference.mcmc.metric import Covariances
 
-__all__ = ["Tuned", "warm_up"]
+__all__ = ["Limits", "Tuned", "WarmUp"]
 
 _SEARCH = 50  # factors of two that a first step size may be wrong by
 _STEPS = 8  # between two counts of the draws
-_EARLY_LIMIT = 6  # of trajectories before the second metric: long ones are wasted on a bad one
 _FLAT = 1e-10  # a gradient of zero says nothing about the scale
 _FAILING = 0.1  # mean acceptance of a trajectory that leads nowhere
 _FEW = 16  # chains that wait for each other
+
+Snapshot = Callable[[], tuple[dict[str, Tensor], dict[str, object]]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a kernel's trajectories, in the kernel's own measure.
+
+    Attributes:
+        shortest: One leapfrog, for the search for a step size.
+        early: Before the second metric: long trajectories are wasted on a bad one.
+        late: After it.
+        learnt: Whether the chains learn it together instead, beginning with ``late``; for kernels that report
+            ``begin_q, end_q, end_velocity``.
+    """
+
+    shortest: float
+    early: float
+    late: float
+    learnt: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,67 +62,86 @@ class Tuned:
     gradients: int
 
 
-def warm_up(
-    machine: Machine,
-    q: Tensor,
-    *,
-    draws: int,
-    target: float,
-    limit: int,
-    pooled: bool,
-    report: Callable[[int, str], None],
-) -> Tuned:
-    """Run ``draws`` draws per chain that are not kept.
+class WarmUp:
+    """Draws that are not kept, and what is learnt from them: :meth:`begin` or :meth:`restore`, then :meth:`run`.
 
     Args:
         machine: The kernel on its density.
-        q: Starting points ``(C, D)``.
-        draws: Draws per chain.
         target: Mean acceptance that the step size is tuned to.
-        limit: Of the kernel's trajectories.
+        limits: Of the kernel's trajectories.
         pooled: Whether chains learn together.
-        report: Called with the draws per chain so far and a line for the progress.
     """
-    tuner = _Tuner(machine, q, target, pooled=pooled)
-    tuner.search()
-    tuner.set_limit(min(limit, _EARLY_LIMIT))
-    ends = windows(draws)
-    begin = 0
-    for number, end in enumerate([*ends, draws]):
-        tuner.run_window(end - begin, exact=number == len(ends), report=partial(_report, report, begin))
-        if number < len(ends):
-            tuner.learn_metric()
-        if number == 1:
-            tuner.set_limit(limit)
-        begin = end
-    return tuner.finish()
 
-
-def _report(report: Callable[[int, str], None], begun: int, done: int, line: str) -> None:
-    report(begun + done, line)
-
-
-class _Tuner:
-    def __init__(self, machine: Machine, q: Tensor, target: float, *, pooled: bool) -> None:
-        chains = len(q)
-        groups = 1 if pooled else chains
-        self.machine, self.target, self.groups, self.pooled = machine, target, groups, pooled
-        ones = torch.ones(groups, dtype=q.dtype, device=q.device)
+    def __init__(self, machine: Machine, *, target: float, limits: Limits, pooled: bool) -> None:
+        chains, scale = len(machine.keys), machine.whitening.scale
+        self.machine, self.target, self.limits, self.pooled = machine, target, limits, pooled
+        self.groups = 1 if pooled else chains
+        ones = torch.ones(self.groups, dtype=scale.dtype, device=scale.device)
         self.step = DualAveraging.around(ones)
-        self.caution = torch.ones_like(q[:, 0])  # what each chain multiplies the step size of its group with
-        depth = torch.ones(chains, dtype=torch.int64, device=q.device)
-        settings = Settings(ones.expand(chains).clone(), torch.ones_like(q), depth)
-        self.covariances = Covariances.empty(machine.whitening.scale)
-        self.chains = machine.start(q, settings)
-        self.gradients = chains
-        everyone = torch.ones(self.groups, chains // self.groups, dtype=torch.bool, device=q.device)
+        self.metric = FisherMetric.at(ones[:, None] * scale)
+        self.covariances = Covariances.empty(scale)
+        self.length = TrajectoryLength.at(ones[0] * limits.late)
+        self.caution = torch.ones(chains, dtype=scale.dtype, device=scale.device)  # factor on a chain's step size
+        self.given = torch.zeros(chains, dtype=torch.int64, device=scale.device)  # draws in this window
+        self.window, self.gradients = 0, 0
+
+    def begin(self, q: Tensor) -> None:
+        """Start at ``q (C, D)`` and find a first step size."""
+        shortest = torch.full_like(self.caution, self.limits.shortest)
+        self.chains = self.machine.start(q, Settings(self.caution.clone(), torch.ones_like(q), shortest))
+        self.gradients = len(q)
+        everyone = torch.ones(self.groups, len(q) // self.groups, dtype=torch.bool, device=q.device)
         g = self.chains.state["g"][:, None]
         steep = torch.log(torch.abs(self._grouped(g)) + _FLAT).mean(1)
         self.metric = FisherMetric.at(torch.exp(-steep))  # of a normal seen from one standard deviation away
         self.metric.add(self._grouped(q[:, None]), self._grouped(g), everyone)
-        self.learn_metric()
+        self._learn_metric()
+        self._search()
+        self._set_limit(self.limits.early)
 
-    def search(self) -> None:
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Tensors and JSON values for :meth:`restore`."""
+        tensors = self.machine.snapshot(self.chains) | {"caution": self.caution, "given": self.given}
+        for name, part in self._parts().items():
+            tensors |= {f"{name}.{key}": value for key, value in _tensors(part).items()}
+        return tensors, {"window": self.window, "gradients": self.gradients, "count": self.covariances.count}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Stand where the snapshot was taken."""
+        self.chains = self.machine.restore(tensors)
+        self.caution, self.given = tensors["caution"], tensors["given"]
+        for name, part in self._parts().items():
+            for key in _tensors(part):
+                setattr(part, key, tensors[f"{name}.{key}"])
+        self.window, self.gradients = int(numbers["window"]), int(numbers["gradients"])
+        self.covariances.count = float(numbers["count"])
+
+    def run(self, draws: int, *, report: Callable[[int, str], None], save: Callable[[Snapshot], None]) -> Tuned:
+        """The rest of ``draws`` draws per chain.
+
+        Args:
+            draws: Draws per chain, also those before a snapshot.
+            report: Called with the draws per chain so far and a line for the progress.
+            save: Called with :meth:`snapshot` after each look at the draws.
+        """
+        ends = [0, *windows(draws), draws]
+        while self.window < len(ends) - 1:
+            begin, end = ends[self.window : self.window + 2]
+            last = end == draws
+            while not self._over(end - begin, exact=last):
+                self._look(end - begin, exact=last)
+                step = float(torch.exp(self.step.log_step).median())
+                report(begin + int(self.given.double().mean()), f"step {step:.3g}")
+                save(self.snapshot)
+            if not last:
+                self._learn_metric()
+            if self.window == 1:
+                self._set_limit(self.limits.late)
+            self.window += 1
+            self.given = torch.zeros_like(self.given)
+        return self._finish()
+
+    def _search(self) -> None:
         """Double or halve each group's step size until the acceptance of one leapfrog crosses the target."""
         step, rising = torch.exp(self.step.log_step), None
         going = torch.ones(self.groups, dtype=torch.bool, device=step.device)
@@ -118,40 +158,12 @@ class _Tuner:
         self.step = DualAveraging.around(step)
         self._set(step)
 
-    def set_limit(self, limit: int) -> None:
-        self.chains.state["limit"] = torch.full_like(self.chains.state["limit"], limit)
-
-    def run_window(self, draws: int, *, exact: bool, report: Callable[[int, str], None]) -> None:
-        """Until every chain has ``draws`` draws (exact), or the chains have so many on average.
-
-        A look at the draws comes when half of the chains have ended a trajectory (all of them, where each learns for
-        itself); those wait for it, so that what they do next already follows from it.
-        """
-        given = torch.zeros_like(self.chains.counts)
-        exact = exact or not self.pooled
-        share = 0.5 if self.pooled and len(given) > _FEW else 1.0
-        while bool((given < draws).any()) if exact else float(given.double().mean()) < draws:
-            room = (given < draws).to(given.dtype) if exact else torch.ones_like(given)
-            self._advance(room, share)
-            rows, counts = self.chains.rows, self.chains.counts
-            given = given + counts
-            fine = self.caution == 1
-            acceptance, seen = self._mean(rows["acceptance_rate"], fine if bool(fine.any()) else fine | True)
-            self.step.update(acceptance, seen, self.target)
-            self._be_careful(rows["acceptance_rate"][:, 0], counts > 0)
-            q, g = self.machine.whitening.positions(rows["q"]), self.machine.whitening.pushed(rows["g"])
-            self.metric.add(self._grouped(q), self._grouped(g), self._grouped(counts[:, None] > 0))
-            if len(self.machine.whitening.stretch) > 0:
-                self.covariances.add(q[counts > 0, 0], g[counts > 0, 0])
-            self._set(torch.exp(self.step.log_step))
-            step = float(torch.exp(self.step.log_step).median())
-            report(int(given.double().mean()), f"step {step:.3g}")
-
-    def learn_metric(self) -> None:
+    def _learn_metric(self) -> None:
         """Take what the window has shown; chains that learn together start new trajectories in the new coordinates."""
         ready = torch.ones(self.groups, dtype=torch.bool, device=self.metric.count.device)
         self.metric.learn(ready)
         self.step = DualAveraging.around(torch.exp(self.step.log_average))
+        self.length = TrajectoryLength.at(torch.exp(self.length.log_time))
         state, machine = self.chains.state, self.machine
         if self.pooled:
             q = machine.whitening.positions(state["draw_q"])
@@ -165,6 +177,41 @@ class _Tuner:
             state["next_inverse_mass"] = self._spread(self.metric.inverse_mass)
         self._set(torch.exp(self.step.log_step))
 
+    def _over(self, draws: int, *, exact: bool) -> bool:
+        """Whether every chain has its draws (exact, or each learns for itself), or they have so many on average."""
+        if exact or not self.pooled:
+            return not bool((self.given < draws).any())
+        return float(self.given.double().mean()) >= draws
+
+    def _look(self, draws: int, *, exact: bool) -> None:
+        """Learn from the next draws.
+
+        A look comes when half of the chains have ended a trajectory (all of them, where each learns for itself); those
+        wait for it, so that what they do next already follows from it.
+        """
+        short = self.given < draws
+        room = short.to(self.given.dtype) if exact or not self.pooled else torch.ones_like(self.given)
+        self._advance(room, 1.0 if not self.pooled or len(room) <= _FEW else 0.5)
+        rows, counts = self.chains.rows, self.chains.counts
+        self.given = self.given + counts
+        fine = self.caution == 1
+        acceptance, seen = self._mean(rows["acceptance_rate"], fine if bool(fine.any()) else fine | True)
+        self.step.update(acceptance, seen, self.target)
+        self._be_careful(rows["acceptance_rate"][:, 0], counts > 0)
+        q, g = self.machine.whitening.positions(rows["q"]), self.machine.whitening.pushed(rows["g"])
+        self.metric.add(self._grouped(q), self._grouped(g), self._grouped(counts[:, None] > 0))
+        if len(self.machine.whitening.stretch) > 0:
+            self.covariances.add(q[counts > 0, 0], g[counts > 0, 0])
+        if self.limits.learnt:
+            self._lengthen(counts > 0)
+        self._set(torch.exp(self.step.log_step))
+
+    def _lengthen(self, seen: Tensor) -> None:
+        row = {name: value[seen, 0] for name, value in self.chains.rows.items()}
+        time = row["n_steps"] * row["step_size"]
+        self.length.update(row["begin_q"], row["end_q"], row["end_velocity"], time, row["acceptance_rate"])
+        self._set_limit(float(torch.exp(self.length.log_time)))
+
     def _be_careful(self, acceptance: Tensor, seen: Tensor) -> None:
         """A chain far out, where the common step size fails, takes smaller ones until they succeed."""
         lower = seen & (acceptance < _FAILING)
@@ -173,7 +220,9 @@ class _Tuner:
         if len(self.caution) > self.groups:  # a chain that learns alone has a step size of its own already
             self.caution = torch.clamp(caution, max=1.0)
 
-    def finish(self) -> Tuned:
+    def _finish(self) -> Tuned:
+        if self.limits.learnt:
+            self._set_limit(float(torch.exp(self.length.log_average)))
         step = torch.exp(self.step.log_average)
         self.caution = torch.ones_like(self.caution)
         self._set(step)
@@ -185,6 +234,9 @@ class _Tuner:
         wanted = max(1.0, share * float(room.sum()))
         while float(self.chains.counts.sum()) < wanted:
             self.gradients += self.machine.advance(self.chains, _STEPS)
+
+    def _set_limit(self, limit: float) -> None:
+        self.chains.state["limit"] = torch.full_like(self.chains.state["limit"], limit)
 
     def _set(self, step: Tensor) -> None:
         """The step size of the trajectories to come, also of those that have not taken a step yet."""
@@ -206,3 +258,11 @@ class _Tuner:
         rows, mask = self._grouped(torch.where(mask, rows, 0.0)), self._grouped(mask)
         n = mask.sum(1)
         return rows.sum(1) / torch.clamp(n, min=1), n > 0
+
+    def _parts(self) -> dict[str, object]:
+        return {"step": self.step, "metric": self.metric, "covariances": self.covariances, "length": self.length}
+
+
+def _tensors(part: Any) -> dict[str, Tensor]:
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

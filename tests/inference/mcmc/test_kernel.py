@@ -12,12 +12,17 @@ import math
 import pytest
 import torch
 
-from ppzoo.inference.mcmc import nuts
+from ppzoo.inference.mcmc import chees, hmc, nuts
 from ppzoo.inference.mcmc.kernel import Settings
 from ppzoo.inference.mcmc.machine import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 
-KERNELS = {"nuts": (nuts.build(6), 6), "nuts, shallow": (nuts.build(2), 2)}
+KERNELS = {  # with a limit
+    "nuts": (nuts.build(6), 6.0),
+    "nuts, shallow": (nuts.build(2), 2.0),
+    "hmc": (hmc.build(), 3.0),
+    "chees": (chees.build(), 2.0),
+}
 CHAINS = 20_000
 DRAWS = 3
 LIKE = torch.zeros(2, dtype=torch.float64)
@@ -57,7 +62,7 @@ def advanced(kernel, limit, step_size, start, draws, seed=0):
     settings = Settings(
         torch.full((len(start),), step_size, dtype=torch.float64),
         torch.tensor([0.6, 1.3], dtype=torch.float64).expand(len(start), 2),
-        torch.full((len(start),), limit),
+        torch.full((len(start),), limit, dtype=torch.float64),
     )
     chains = machine.start(start, settings)
     chains = chains.emptied(torch.full_like(chains.counts, draws), draws)

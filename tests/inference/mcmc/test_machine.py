@@ -30,7 +30,7 @@ def start(road, chains):
     machine = road(KERNEL, density, chain_keys(3, chains), LIKE)
     q = torch.tensor([0.5, -0.2], dtype=torch.float64) + torch.arange(chains, dtype=torch.float64)[:, None] / 10
     ones = torch.ones(chains, 2, dtype=torch.float64)
-    return machine, machine.start(q, Settings(0.3 * ones[:, 0], ones, torch.full((chains,), 5)))
+    return machine, machine.start(q, Settings(0.3 * ones[:, 0], ones, torch.full((chains,), 5.0, dtype=torch.float64)))
 
 
 def rows_of(road, chains, draws, calls):

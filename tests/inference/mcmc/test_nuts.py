@@ -22,7 +22,7 @@ def run(chains, draws, step_size=0.05, limit=8, memory=8):
     settings = Settings(
         torch.full((chains,), step_size, dtype=torch.float64),
         torch.ones(chains, 3, dtype=torch.float64),
-        torch.full((chains,), limit),
+        torch.full((chains,), limit, dtype=torch.float64),
     )
     start = torch.linspace(-1, 1, 3 * chains, dtype=torch.float64).reshape(chains, 3) * SCALES
     state = machine.start(start, settings)

@@ -9,10 +9,10 @@ import ppzoo
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.mcmc.options import held_parameters
 from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
-from ppzoo.inference.mcmc.samplers import NUTS
+from ppzoo.inference.mcmc.samplers import HMC, NUTS, ChEES
 
 
-@pytest.fixture(params=[NUTS, PyroNUTS])
+@pytest.fixture(params=[NUTS, HMC, ChEES, PyroNUTS])
 def sampler(request):
     return request.param
 
@@ -29,7 +29,6 @@ def sampler(request):
         ({"warmup": -5}, "warmup"),
         ({"target_accept": 1.5}, "target_accept"),
         ({"target_accept": 0}, "target_accept"),
-        ({"max_tree_depth": 0}, "max_tree_depth"),
     ],
 )
 def test_options_outside_their_range(sampler, options, message):
@@ -37,9 +36,46 @@ def test_options_outside_their_range(sampler, options, message):
         sampler(**options)
 
 
+@pytest.mark.parametrize("sampler", [NUTS, PyroNUTS])
+@pytest.mark.parametrize("depth", [0, 21, 2.5])
+def test_depth_of_a_tree_outside_its_range(sampler, depth):
+    with pytest.raises(OptionError, match="max_tree_depth"):
+        sampler(max_tree_depth=depth)
+
+
+@pytest.mark.parametrize("sampler", [NUTS, HMC, ChEES])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"thin": 0}, "thin: must be a whole number in range; got 0"),
+        ({"init": "priors"}, r"init: .*'priors'.*prior"),
+        ({"init": 3}, "init: is no place to start from; got a int; expected one of uniform, prior"),
+        ({"max_chains_per_batch": 0}, "max_chains_per_batch: must be a whole number in range; got 0"),
+    ],
+)
+def test_options_of_a_batch_outside_their_range(sampler, options, message):
+    with pytest.raises(OptionError, match=message):
+        sampler(**options)
+
+
+@pytest.mark.parametrize("length", [0, -1.0, float("nan")])
+def test_length_of_a_trajectory_outside_its_range(length):
+    with pytest.raises(OptionError, match="trajectory_length"):
+        HMC(trajectory_length=length)
+
+
+def test_few_chains_cannot_learn_from_each_other():
+    with pytest.raises(
+        OptionError, match=r"chains: .*got 7; expected an int >= 8, for they learn from how they differ"
+    ):
+        ChEES(chains=7)
+
+
 def test_a_sampler_is_a_value(sampler):
-    assert sampler(chains=2) == sampler(chains=2) != sampler(chains=3)
-    assert repr(sampler()).startswith(f"{sampler.__name__}(chains=4, warmup=500, draws=500, target_accept=0.8, ")
+    assert sampler(chains=20) == sampler(chains=20) != sampler(chains=30)
+    assert repr(sampler(chains=20)).startswith(
+        f"{sampler.__name__}(chains=20, warmup=500, draws=500, target_accept=0.8"
+    )
 
 
 def test_two_samplers_with_the_same_options_differ():

@@ -1,0 +1,213 @@
+"""One run of a sampler whose chains are one batch: from a program to draws and statistics, kept while they are made.
+
+The run is cut into blocks. After each, what is new goes to the run's keeper, together with the state from which the
+next block begins; how the run is cut changes no number, so a run that goes on after a stop gives the same draws.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.inference.density import density_of
+from ppzoo.inference.flat import FlatDensity, flatten
+from ppzoo.inference.keeping import Keeper, Memory
+from ppzoo.inference.mcmc.kernel import Kernel
+from ppzoo.inference.mcmc.machine import Chains, Machine, Native, machine_of
+from ppzoo.inference.mcmc.metric import rank_for
+from ppzoo.inference.mcmc.options import BatchOptions, held_parameters
+from ppzoo.inference.mcmc.starts import starting_points
+from ppzoo.inference.mcmc.streams import chain_keys
+from ppzoo.inference.mcmc.thinning import Thinning
+from ppzoo.inference.mcmc.warmup import Limits, Snapshot, WarmUp
+from ppzoo.inference.outcome import Outcome, Run
+from ppzoo.inference.program import Pair
+from ppzoo.isolation import one_thread
+from ppzoo.progress import Progress
+
+__all__ = ["sample"]
+
+_STEPS = 64  # in the first call
+_SECONDS = 0.1  # a call should last at least, so that looking on costs nothing
+_BLOCK_SECONDS = 1.0  # of draws that a stop may lose
+_BLOCK_BYTES = 2**28  # of rows at once
+_FEWEST = 4  # draws of each chain that can be looked at
+_VECTORS = ("q", "g", "begin_q", "end_q", "end_velocity")
+
+
+def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: Limits, *, pooled: bool) -> Outcome:
+    """Sample the posterior; the parameters of the pair stay as they are.
+
+    Args:
+        pair: The program on its data.
+        run: Seed, type, device, progress, and who keeps the draws.
+        options: Chains, draws and the like.
+        kernel: The sampler.
+        limits: Of its trajectories.
+        pooled: Whether the chains learn together.
+
+    Raises:
+        FitError: If no starting point was found.
+        ModelError: If the program has no continuous latent site, or its structure changes.
+        KeyboardInterrupt: If the run was interrupted before there were draws to look at.
+    """
+    pair.first_run()
+    flat = flatten(density_of(pair), torch.zeros((), dtype=run.dtype, device=run.device))
+    keys = chain_keys(run.seed, options.chains, options.name).to(run.device)
+    batch = min(options.chains, options.max_chains_per_batch or flat.at_once)
+    rank = rank_for(len(flat.like), pooled=pooled)
+    machine, reason = machine_of(kernel, flat.function, keys, flat.like, rank, batch)
+    sampling = _Sampling(flat, machine, options, run.keeper or Memory())
+    looking = one_thread() if isinstance(machine, Native) else nullcontext()  # its own threads are not torch's
+    with looking, Progress(options.warmup + options.draws, options.name, run.progress) as progress:
+        try:
+            chains = sampling.begin(pair, run, limits, progress, pooled=pooled)
+            sampling.draw(chains, progress)
+        except KeyboardInterrupt:
+            if sampling.fewest < _FEWEST:
+                raise KeyboardInterrupt(sampling.stopped()) from None
+    draws, statistics = sampling.results(batch)
+    return Outcome(
+        draws=draws,
+        statistics=statistics,
+        numbers=dict(sampling.numbers),
+        notes=(*_roads(flat, machine, reason), *_choices(options, pooled=pooled)),
+        findings=(*held_parameters(pair), *sampling.findings()),
+        interrupted=sampling.fewest < options.draws,
+    )
+
+
+@dataclass
+class _Sampling:
+    flat: FlatDensity
+    machine: Machine
+    options: BatchOptions
+    keeper: Keeper
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def begin(self, pair: Pair, run: Run, limits: Limits, progress: Progress, *, pooled: bool) -> Chains:
+        """Warm up, or stand where a run that was stopped did."""
+        options, machine = self.options, self.machine
+        info = machine.info_like
+        self.names = [name for name in info if name not in _VECTORS]
+        fields = {
+            "q": (info["q"].dtype, tuple(info["q"].shape)),
+            "statistics": (torch.float64, (len(self.names),)),
+        }
+        kept = self.keeper.begin(fields, chains=options.chains, draws=options.draws)
+        self.kept, self.saved = kept.counts, time.monotonic()
+        self.thinning = Thinning.of(options.thin, machine.keys)
+        self.numbers |= {"gradients": 0.0, "seconds_warmup": 0.0, "seconds_draws": 0.0}
+        self.numbers |= {name: float(number) for name, number in kept.numbers.items() if name in self.numbers}  # type: ignore[arg-type]  # JSON
+        if kept.numbers.get("phase") == "draws":
+            self.thinning.restore(kept.state)
+            return machine.restore(kept.state)
+        warm_up = WarmUp(machine, target=options.target_accept, limits=limits, pooled=pooled)
+        self.began = time.monotonic() - self.numbers["seconds_warmup"]
+        if kept.numbers.get("phase") == "warm-up":
+            warm_up.restore(kept.state, kept.numbers)
+        else:
+            warm_up.begin(starting_points(options.init, self.flat, pair, machine.keys, run.seed, machine.batch))
+        tuned = warm_up.run(
+            options.warmup,
+            report=lambda done, line: progress.reach(done, f"warm-up, {line}"),
+            save=self._save_warm_up,
+        )
+        self.numbers["gradients"] = float(tuned.gradients)
+        self.numbers["seconds_warmup"] = time.monotonic() - self.began
+        return tuned.chains
+
+    def draw(self, chains: Chains, progress: Progress) -> None:
+        """Draw until every chain has its draws, block by block."""
+        options, thinning = self.options, self.thinning
+        total, steps = options.draws * options.thin, _STEPS
+        size = max(options.thin, min(total, _BLOCK_BYTES // self._row_bytes()))
+        began = time.monotonic() - self.numbers["seconds_draws"]
+        divergences = 0
+        while bool((thinning.given < total).any()):
+            chains = chains.emptied(torch.clamp(total - thinning.given, max=size), size)
+            block = time.monotonic()
+            while bool((chains.counts < chains.room).any()):
+                call = time.monotonic()
+                self.numbers["gradients"] += self.machine.advance(chains, steps)
+                now = time.monotonic()
+                if now - call < _SECONDS:
+                    steps *= 2
+                if now - block > _BLOCK_SECONDS or (size < total and bool((chains.counts == size).any())):
+                    break
+            divergences += int(chains.rows["diverging"].sum())
+            self.numbers["seconds_draws"] = time.monotonic() - began
+            self._append(chains)
+            step = float(chains.state["step_size"].median())
+            done = options.warmup + int(self.kept.double().mean())
+            progress.reach(done, f"divergences {divergences}, step {step:.3g}")
+
+    @property
+    def fewest(self) -> int:
+        """Draws that each chain has."""
+        return int(self.kept.min())
+
+    def results(self, batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Draws and statistics by name, ``(C, S, ...)``, as many as every chain has."""
+        rows = {name: row[:, : self.fewest] for name, row in self.keeper.read().items()}
+        shape = rows["q"].shape[:2]
+        draws = self.flat.constrain(rows["q"].flatten(0, 1).to(self.flat.like.device))
+        columns = zip(self.names, rows["statistics"].unbind(-1), strict=True)
+        kinds = self.machine.info_like
+        return (
+            {name: value.unflatten(0, shape) for name, value in draws.items()},
+            {name: column.to(kinds[name].dtype) for name, column in columns},
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """What happened to the run itself."""
+        if self.fewest < self.options.draws:
+            yield Finding("caution", "the run was interrupted", self.stopped(), "")
+
+    def stopped(self) -> str:
+        """How far the run came, and how it goes on."""
+        where = f"after {self.fewest} of {self.options.draws} draws" if self.fewest else "during warm-up"
+        lost = "with run_dir it could go on"
+        return f"{where}; {'fit(..., resume=True) goes on' if self.keeper.lasting else lost}"
+
+    def _append(self, chains: Chains) -> None:
+        rows, counts = self.thinning.take(chains.rows, chains.counts)
+        statistics = torch.stack([rows[name].to(torch.float64) for name in self.names], -1)
+        new = {"q": self.machine.whitening.positions(rows["q"]), "statistics": statistics}
+        state: dict[str, Tensor] = {}
+        if self.keeper.lasting:
+            state = self.machine.snapshot(chains) | self.thinning.snapshot()
+        self.keeper.append(new, counts, state, {"phase": "draws", **self.numbers})
+        self.kept = self.kept + counts.cpu()
+
+    def _save_warm_up(self, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if self.keeper.lasting and now - self.saved > _BLOCK_SECONDS:
+            state, numbers = snapshot()
+            seconds = {"seconds_warmup": now - self.began}
+            self.keeper.append({}, torch.zeros_like(self.kept), state, {"phase": "warm-up", **numbers, **seconds})
+            self.saved = time.monotonic()
+
+    def _row_bytes(self) -> int:
+        return self.options.chains * sum(like.numel() * like.element_size() for like in self.machine.info_like.values())
+
+
+def _roads(flat: FlatDensity, machine: Machine, reason: str) -> Iterator[str]:
+    because = f", for want of a faster road: {flat.reason}" if flat.reason else ""
+    yield f"Density: {flat.road}{because}."
+    yield f"Steps: {machine.road}{f', for want of a faster road: {reason}' if reason else ''}."
+
+
+def _choices(options: Any, *, pooled: bool) -> Iterator[str]:
+    if options.init != "uniform":
+        yield f"The chains began at {options.init if isinstance(options.init, str) else f'draws of {options.init!r}'}."
+    if pooled and options.chains > 1:
+        apart = "; adapt='per_chain' keeps them apart" if hasattr(options, "adapt") else ""
+        yield f"The chains learnt step size and metric together{apart}."

@@ -1,0 +1,134 @@
+"""A run that is not finished yet: its draws on disk beside the folder that the fit will have, and how it goes on.
+
+While ``runs/a`` is sampled, ``runs/a.unfinished`` holds the draws made so far and the state from which the next follow.
+Whatever stops the run, the same command with ``resume=True`` goes on there, to the same draws as if it had never
+stopped. When the fit has been saved, the folder goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppzoo.checks import check_flag
+from ppzoo.errors import OptionError, StorageError
+from ppzoo.inference.keeping import Fields, Kept
+from ppzoo.inference.outcome import Method
+from ppzoo.storage.drawlog import DrawLog
+from ppzoo.storage.paths import check_path
+
+__all__ = ["Unfinished", "check_resume", "digest_of"]
+
+
+class Unfinished:
+    """Keeps the draws of a run beside ``run_dir``, in a folder that no other process writes to meanwhile.
+
+    Args:
+        run_dir: Where the fit will be saved.
+        header: JSON values that tell this run from any other.
+        resume: Whether to go on with what is there, if anything is.
+
+    Raises:
+        StorageError: If there is an unfinished run, and it is not to be resumed.
+    """
+
+    lasting = True
+
+    def __init__(self, run_dir: str | os.PathLike[str], header: Mapping[str, object], *, resume: bool) -> None:
+        target = check_path(run_dir)
+        self.folder = target.with_name(f"{target.name}.unfinished")
+        self._header, self._held = header, ExitStack()
+        self._there = self.folder.exists()
+        if self._there and not resume:
+            raise StorageError(
+                "has an unfinished run beside it",
+                argument=repr(str(target)),
+                got=repr(str(self.folder)),
+                remedy="Go on with it by resume=True (--resume), or delete it.",
+            )
+
+    def begin(self, fields: Fields, *, chains: int, draws: int) -> Kept:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.begin`.
+
+        Raises:
+            StorageError: If the folder cannot be written, or holds another run or one that was damaged.
+        """
+        if not self._there:  # made by the first append: a run that finds no start leaves nothing behind
+            self._make = partial(DrawLog.create, self.folder, fields, chains=chains, draws=draws, header=self._header)
+            return Kept(torch.zeros(chains, dtype=torch.int64))
+        self._log, state, numbers, counts = DrawLog.resume(self.folder, self._header)
+        self._held.callback(self._log.close)
+        return Kept(counts, state, numbers)
+
+    def append(
+        self, rows: Mapping[str, Tensor], counts: Tensor, state: Mapping[str, Tensor], numbers: Mapping[str, object]
+    ) -> None:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.append`; what was appended is on disk when this returns.
+
+        Raises:
+            StorageError: If the system reports a fault, such as a full disk; all that was appended before stands.
+        """
+        if not self._there:
+            self._log = self._make()
+            self._held.callback(self._log.close)
+            self._there = True
+        self._log.append(rows, counts, state, numbers)
+
+    def read(self) -> dict[str, Tensor]:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.read`, every byte verified."""
+        return {name: torch.from_numpy(np.array(rows)) for name, rows in self._log.read().items()}
+
+    def discard(self) -> None:
+        """Remove the folder, for the fit is saved."""
+        self._held.close()
+        shutil.rmtree(self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+
+def check_resume(method: Method, run_dir: str | os.PathLike[str] | None, resume: object) -> None:
+    """Raise :class:`OptionError` where ``resume=True`` cannot mean anything."""
+    if not check_flag("resume", resume):
+        return
+    if not method.resumable:
+        raise OptionError(
+            "cannot go on where a run was stopped",
+            argument="resume",
+            got=f"True for {method.name!r}",
+            remedy="Leave it out: the fit begins anew.",
+        )
+    if run_dir is None:
+        raise OptionError(
+            "needs the folder of the run", argument="resume", got="True without run_dir", remedy="Pass run_dir (--out)."
+        )
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and bytes of the tensors.
+
+    Example:
+        >>> digest_of({"y": torch.tensor([1.0])})[:8] == digest_of({"y": torch.tensor([2.0])})[:8]
+        False
+    """
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        array = value.detach().cpu().contiguous()
+        found.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
+        found.update(array.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
