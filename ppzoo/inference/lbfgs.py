@@ -78,7 +78,7 @@ class Ascent:
     gradients: Tensor
 
 
-def ascend(function: LogDensity, starts: Tensor, *, gradients: int = 1000) -> Ascent:
+def ascend(function: LogDensity, starts: Tensor, *, gradients: int = 500) -> Ascent:
     """Climb from every start until a mode is reached.
 
     A path has converged when the norm of its gradient is below 1e-8, or when three steps in a row have each changed
@@ -195,13 +195,12 @@ class _Climb:
     def judge(self, trial: Tensor, lp: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Take the steps that meet the conditions, narrow the search for the others; who took one, and its gain."""
         finite = torch.isfinite(lp) & torch.isfinite(g).all(1)
-        lp, g = torch.where(finite, lp, self.lp), torch.where(finite[:, None], g, self.g)
         slope = (g * self.d).sum(1)
         noise = _ROUNDING * torch.finfo(lp.dtype).eps * torch.abs(lp)
         high_enough = finite & (lp >= self.lp + _ARMIJO * self.t * self.slope - noise)
-        taken = high_enough & (slope <= _CURVATURE * self.slope)
+        taken = high_enough & ((slope <= _CURVATURE * self.slope) | (self.tries >= _TRIES))
         gain = lp - self.lp
-        self._narrow(finite, high_enough & ~taken, lp, slope)
+        self._narrow(high_enough & ~taken, torch.where(finite, lp, torch.nan), slope)
         self._remember(taken, trial - self.q, self.g - g)
         self.q, self.g = (_choose(taken, new, old) for new, old in ((trial, self.q), (g, self.g)))
         self.lp = torch.where(taken, lp, self.lp)
@@ -210,7 +209,7 @@ class _Climb:
     def turn(self, taken: Tensor, gain: Tensor) -> Tensor:
         """New directions for those who took a step or searched in vain; what each path has come to."""
         unit = torch.clamp(torch.abs(self.lp), min=1) * max(_GAIN, 4 * torch.finfo(gain.dtype).eps)
-        lost = ~taken & (self.tries >= _TRIES)
+        lost = ~taken & (self.tries >= _TRIES) & ((self.tries > _TRIES) | (self.low == 0))
         self._forget(lost)
         d = self._newton()
         slope = (d * self.g).sum(1)
@@ -235,7 +234,7 @@ class _Climb:
         self.high = torch.where(who, torch.inf, self.high)
         self.tries = torch.where(who, 0, self.tries)
 
-    def _narrow(self, finite: Tensor, short: Tensor, lp: Tensor, slope: Tensor) -> None:
+    def _narrow(self, short: Tensor, lp: Tensor, slope: Tensor) -> None:
         """Move an end of the bracket to the step that was tried, and choose another inside, or farther out."""
         guess = _peak(self.low, self.low_lp, self.low_slope, self.t, lp, slope)
         self.high = torch.where(short, self.high, self.t)
@@ -243,12 +242,12 @@ class _Climb:
         self.low, self.low_lp = torch.where(short, t, old_low), torch.where(short, lp, self.low_lp)
         self.low_slope = torch.where(short, slope, self.low_slope)
         width = self.high - self.low
-        inside = torch.where(torch.isfinite(guess), guess, self.low + width / 2)
-        inside = torch.where(finite, inside, self.low + width / 4)
+        inside = torch.where(torch.isfinite(guess), guess, self.low)
         inside = torch.clamp(inside, self.low + 0.1 * width, self.high - 0.1 * width)
-        outside = torch.clamp(torch.where(torch.isfinite(guess), guess, 4 * t), 2 * t, 10 * t)
-        self.t = torch.where(torch.isfinite(self.high), inside, outside)
+        outside = torch.clamp(torch.where(guess > t, guess, 10 * t), 2 * t, 10 * t)
         self.tries = self.tries + 1
+        self.t = torch.where(torch.isfinite(self.high), inside, outside)
+        self.t = torch.where(self.tries < _TRIES, self.t, self.low)  # at the end of the search the best there was
 
     def _remember(self, taken: Tensor, s: Tensor, z: Tensor) -> None:
         kept = taken & is_curved(s, z)
