@@ -28,8 +28,8 @@ SAMPLERS = {
     "hmc": (hmc.build(), Limits(0.0, math.pi, math.pi)),
 }
 BIASED = pytest.mark.xfail(
-    reason="the overlaps of two halves are checked for the whole tree and not for the subtrees that other states of its "
-    "trajectory would begin with, so the distribution function of this target moves by 0.009: the distance is 6.1, "
+    reason="the overlaps of two halves are checked for the whole tree and not for the subtrees that other states of "
+    "its trajectory would begin with, so the distribution function of this target moves by 0.009: the distance is 6.1, "
     "and 0.5 without these two checks"
 )
 CHAINS, BATCHES, KOLMOGOROV = 100_000, 5, 3.1  # 2 exp(-2 x^2) is 1e-8
