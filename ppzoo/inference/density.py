@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ppzoo.errors import FitError, ModelError
+from ppzoo.inference.enumeration import Enumeration, enumeration_of
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of
 from ppzoo.inference.start import near_zero, uniform
 
@@ -40,11 +41,13 @@ class Density:
         sites: Every statement of the program, in order.
         shapes: Shape of each continuous latent site's unconstrained value, in the order of the program.
         plates: Number of dimensions that plates use.
+        enumeration: How discrete sites are summed out; ``None`` without any.
     """
 
     sites: tuple[Site, ...]
     shapes: dict[str, torch.Size]
     plates: int
+    enumeration: Enumeration | None
     _program: Callable[[], poutine.Trace]
     _log_prob: Callable[[poutine.Trace], Tensor]
 
@@ -56,7 +59,7 @@ class Density:
     @property
     def enumerates(self) -> bool:
         """Whether discrete sites are summed out."""
-        return any(site.kind == "discrete" for site in self.sites)
+        return self.enumeration is not None
 
     def named(self, q: Tensor) -> dict[str, Tensor]:
         """Vectors ``(..., D)`` cut into unconstrained values ``(..., *shape)`` by site, in the order of the program."""
@@ -162,7 +165,8 @@ def density_of(pair: Pair) -> Density:
     """The density of the pair's program.
 
     Raises:
-        ModelError: If there is no continuous latent site, a discrete one cannot be enumerated, or a plate subsamples.
+        ModelError: If there is no continuous latent site, a discrete one cannot be enumerated or is marked not to be,
+            discrete sites of plates that cross depend on each other, or a plate subsamples.
     """
     trace = pair.trace_model(near_zero)
     sites = tuple(sites_of(trace))
@@ -203,7 +207,8 @@ def density_of(pair: Pair) -> Density:
     with _Substitute({name: torch.full(shape, 0.1) for name, shape in shapes.items()}):
         first = trace_program()
     evaluator = TraceEinsumEvaluator(first, has_enumerable_sites=discrete, max_plate_nesting=depth)
-    return Density(sites, shapes, depth, trace_program, evaluator.log_prob)
+    enumeration = enumeration_of(first, sites) if discrete else None
+    return Density(sites, shapes, depth, enumeration, trace_program, evaluator.log_prob)
 
 
 def find_start(density: Density, pair: Pair) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ __all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "m
 _ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
 
 _EMPTY = frozenset({torch.empty, torch.empty_like, Tensor.new, Tensor.new_empty})
+_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor, to the type checker a tensor
 
 Values = dict[str, Tensor]
 
@@ -51,7 +52,7 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
     inputs = {**draws, "": torch.zeros(n)}  # the empty name carries the draw index when there is nothing else
 
     def one(values: Values) -> Values:
-        with _OwnNoise(values[""]):
+        with _Mappable(values[""]):
             return function({name: value for name, value in values.items() if name})
 
     first = one({name: value[0] for name, value in inputs.items()})
@@ -224,10 +225,12 @@ def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:
     return log_prob.sum(others) if others else log_prob
 
 
-class _OwnNoise(TorchFunctionMode):
-    """Makes fresh tensors depend on the draw, so that noise written into them in place differs from draw to draw.
+class _Mappable(TorchFunctionMode):
+    """Lets vmap through where it refuses what Pyro and torch do.
 
-    Torch's distributions fill empty tensors with noise, which vmap refuses where the tensor is shared by all draws.
+    Torch's distributions fill empty tensors with noise in place, which vmap refuses where the tensor is shared by all
+    draws: fresh tensors are made to depend on the draw. Pyro's enumeration reads ``value.data``, only for its shape:
+    the same without gradient is allowed.
     """
 
     def __init__(self, index: Tensor) -> None:
@@ -235,7 +238,7 @@ class _OwnNoise(TorchFunctionMode):
         self._zero = index * 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        made = (Tensor.detach if func == _DATA else func)(*args, **(kwargs or {}))
         return made + self._zero.to(made.dtype) if func in _EMPTY and made.is_floating_point() else made
 
 

@@ -108,6 +108,24 @@ def test_what_cannot_be_sampled_is_refused(world):
         with pyro.plate("row", len(x), subsample_size=2) as i:
             pyro.sample("x", dist.Normal(m, 1.0), obs=x[i])
 
+    def sequential():
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        pyro.sample("k", dist.Bernoulli(m.sigmoid()), infer={"enumerate": "sequential"})
+
+    def crossed():
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        rows, columns = pyro.plate("rows", 2, dim=-2), pyro.plate("columns", 3, dim=-1)
+        with rows:
+            r = pyro.sample("r", dist.Bernoulli(0.5))
+        with columns:
+            c = pyro.sample("c", dist.Bernoulli(0.5))
+        with rows, columns:
+            pyro.sample("x", dist.Normal(m * r * c, 1.0), obs=torch.zeros(2, 3))
+
+    with pytest.raises(ModelError, match=r"than parallel enumeration; got sites 'k'.* Remove infer="):
+        density_of(pair_of(sequential))
+    with pytest.raises(ModelError, match=r"cannot be summed out; got sites 'c', 'r'.* Python loop"):
+        density_of(pair_of(crossed))
     with pytest.raises(ModelError, match=r"cannot be enumerated; got sites 'n'"):
         density_of(pair_of(counts))
     with pytest.raises(ModelError, match=r"subsamples a plate.*batch_size"):

@@ -21,8 +21,8 @@ from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import FitError, ModelError
 from ppzoo.inference import discrete
 from ppzoo.inference.density import density_of
-from ppzoo.inference.discrete import discrete_draws
-from ppzoo.inference.draws import evaluate, predict
+from ppzoo.inference.discrete import completed, discrete_draws
+from ppzoo.inference.draws import Mapped, evaluate, predict
 from ppzoo.inference.program import Pair, sites_of
 from ppzoo.isolation import isolated
 
@@ -57,6 +57,12 @@ def assert_frequencies(cells, probabilities, *, false_alarm=FALSE_ALARM):
     kept = expected > 0
     statistic = ((observed - expected)[kept] ** 2 / expected[kept]).sum()
     assert statistic < chi2.isf(false_alarm, kept.sum() - 1)
+
+
+def drawn_from(pair, draws, seed):
+    """As one chain."""
+    found = discrete_draws(pair, {name: value[None] for name, value in draws.items()}, seed)
+    return Mapped({name: value[0] for name, value in found.values.items()}, found.vectorised)
 
 
 def by_brute_force(model, data, theta):
@@ -186,7 +192,7 @@ X = torch.tensor([0.3, -1.2, 2.0, 0.9, -0.1, 1.4], dtype=torch.float64)
 @pytest.mark.parametrize("model", PROGRAMS)
 def test_the_joint_distribution_is_that_of_brute_force(model):
     values, probabilities = by_brute_force(model, (X,), THETA)
-    found = discrete_draws(pair_of(model, X), repeated(THETA), seed=1)
+    found = drawn_from(pair_of(model, X), repeated(THETA), seed=1)
     assert found.vectorised
     drawn = torch.cat([value.double().reshape(N, -1) for value in found.values.values()], 1)
     code = torch.tensor([float(10**k) for k in range(values.shape[1])])
@@ -199,7 +205,7 @@ def test_the_joint_distribution_is_that_of_brute_force(model):
 @pytest.mark.parametrize("model", PROGRAMS)
 def test_values_have_shape_and_type_of_a_run(model):
     pair = pair_of(model, X)
-    found = discrete_draws(pair, repeated(THETA, 3), seed=0).values
+    found = drawn_from(pair, repeated(THETA, 3), seed=0).values
     sites = {site.name: site.value for site in sites_of(pair.trace_model()) if site.kind == "discrete"}
     assert {n: (v.shape[1:], v.dtype) for n, v in found.items()} == {n: (v.shape, v.dtype) for n, v in sites.items()}
 
@@ -224,7 +230,7 @@ def test_a_mixture_has_its_responsibilities_at_every_draw():
     """Every draw has other continuous values; per row the number of ones, standardised: 6 z-values squared."""
     mu = torch.randn(N, 2) + torch.tensor([-0.5, 1.0])
     draws = {"mu": mu, "share": torch.rand(N)}
-    z = discrete_draws(pair_of(mixture, X), draws, seed=0).values["z"]
+    z = drawn_from(pair_of(mixture, X), draws, seed=0).values["z"]
     p = responsibilities(draws)
     assert z.shape == p.shape
     score = (z - p).sum(0) / (p * (1 - p)).sum(0).sqrt()
@@ -265,7 +271,7 @@ def smoothed_pairs(x, a):
 def test_a_hidden_markov_model_is_smoothed(steps, n):
     """Marginals and neighbouring pairs of every step, each test at 1e-6 over the number of steps."""
     x = 2 * torch.sin(torch.arange(steps) ** 1.5)
-    found = discrete_draws(pair_of(series, x, B), repeated(THETA, n), seed=0)
+    found = drawn_from(pair_of(series, x, B), repeated(THETA, n), seed=0)
     assert found.vectorised
     z = np.stack([found.values[f"z_{t}"].numpy() for t in range(steps)])
     pairs = smoothed_pairs(x, THETA["a"])
@@ -276,18 +282,39 @@ def test_a_hidden_markov_model_is_smoothed(steps, n):
 
 def test_a_state_that_cannot_be_reached_is_never_drawn():
     ring = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5]])
-    found = discrete_draws(pair_of(series, X, ring), repeated(THETA, 5000), seed=0).values
+    found = drawn_from(pair_of(series, X, ring), repeated(THETA, 5000), seed=0).values
     states = torch.stack([torch.zeros(5000, dtype=torch.int64), *(found[f"z_{t}"] for t in range(len(X)))])
     assert set(((states[1:] - states[:-1]) % 3).unique().tolist()) == {0, 1}
 
 
 def test_numbers_depend_on_seed_and_draw_alone(monkeypatch):
     pair, draws = pair_of(mixture, X), {"mu": torch.randn(50, 2), "share": torch.rand(50)}
-    z = discrete_draws(pair, draws, seed=3).values["z"]
-    assert torch.equal(z[:20], discrete_draws(pair, {n: v[:20] for n, v in draws.items()}, seed=3).values["z"])
-    assert not torch.equal(z, discrete_draws(pair, draws, seed=4).values["z"])
+    z = drawn_from(pair, draws, seed=3).values["z"]
+    assert torch.equal(z[:20], drawn_from(pair, {n: v[:20] for n, v in draws.items()}, seed=3).values["z"])
+    assert not torch.equal(z, drawn_from(pair, draws, seed=4).values["z"])
     monkeypatch.setattr(discrete, "_ELEMENTS", 300)  # some seven draws at once
-    assert torch.equal(z, discrete_draws(pair, draws, seed=3).values["z"])
+    assert torch.equal(z, drawn_from(pair, draws, seed=3).values["z"])
+
+
+def test_numbers_of_a_chain_are_its_own():
+    """Whatever runs beside it, and however far it comes."""
+    pair, draws = pair_of(mixture, X), {"mu": torch.randn(4, 30, 2), "share": torch.rand(4, 30)}
+    whole = discrete_draws(pair, draws, seed=3).values["z"]
+    assert whole.shape == (4, 30, 6)
+    part = discrete_draws(pair, {name: value[:2, :20] for name, value in draws.items()}, seed=3).values["z"]
+    assert torch.equal(part, whole[:2, :20])
+    same = {name: value[:1].expand_as(value) for name, value in draws.items()}
+    assert not torch.equal(*discrete_draws(pair, same, seed=3).values["z"][:2])
+
+
+def test_draws_are_completed_and_slow_ones_are_said(monkeypatch):
+    draws = {"mu": torch.randn(2, 5, 2), "share": torch.rand(2, 5)}
+    found, notes = completed(pair_of(mixture, X), draws, 0)
+    assert list(found) == ["mu", "share", "z"]
+    assert notes == ()
+    one_by_one = discrete_draws(pair_of(mixture, X), draws, 0).values
+    monkeypatch.setattr(discrete, "discrete_draws", lambda *_: Mapped(one_by_one, vectorised=False))
+    assert completed(pair_of(mixture, X), draws, 0)[1] == ("The discrete sites were drawn one draw at a time.",)
 
 
 def test_a_program_that_cannot_be_mapped_gives_the_same_draws():
@@ -304,7 +331,7 @@ def test_a_program_that_cannot_be_mapped_gives_the_same_draws():
             pyro.sample("x", dist.Normal(a * z, 1.0), obs=x)
 
     draws = {"a": torch.rand(30)}
-    one_by_one, mapped = (discrete_draws(pair_of(model, X), draws, seed=0) for model in (stubborn, plain))
+    one_by_one, mapped = (drawn_from(pair_of(model, X), draws, seed=0) for model in (stubborn, plain))
     assert (one_by_one.vectorised, mapped.vectorised) == (False, True)
     assert torch.equal(one_by_one.values["z"], mapped.values["z"])
 
@@ -315,7 +342,7 @@ def test_tables_in_hand_are_bounded_however_many_draws_there_are(monkeypatch):
     real = discrete.map_draws
     monkeypatch.setattr(discrete, "map_draws", lambda f, draws, n: sizes.append(n) or real(f, draws, n))
     monkeypatch.setattr(discrete, "_ELEMENTS", 1000)
-    discrete_draws(pair_of(mixture, X), {"mu": torch.randn(50, 2), "share": torch.rand(50)}, seed=0)
+    drawn_from(pair_of(mixture, X), {"mu": torch.randn(50, 2), "share": torch.rand(50)}, seed=0)
     per_draw = 2 + 2 * 6 + 6 + 6 + 2 * 6 + 2  # at least: prior and likelihood, their sum over z, noise
     assert sum(sizes) == 50
     assert max(sizes) <= 1000 // (per_draw - 4)
@@ -325,7 +352,7 @@ def test_draws_with_discrete_sites_are_evaluated_and_predict():
     """Given z, the likelihood is that of the component, and so are the predictions: 5 standard errors, 1e-6."""
     pair = pair_of(mixture, X)
     draws = {"mu": torch.tensor([-4.0, 4.0]).expand(500, 2), "share": torch.full((500,), 0.4)}
-    draws |= discrete_draws(pair, draws, seed=0).values
+    draws |= drawn_from(pair, draws, seed=0).values
     found = evaluate(pair, draws, 500)
     assert found.vectorised
     component = torch.where(draws["z"] == 1, 4.0, -4.0)
@@ -341,7 +368,7 @@ def test_a_program_without_discrete_sites_has_none():
         with pyro.plate("row", len(x)):
             pyro.sample("x", dist.Normal(a, 1.0), obs=x)
 
-    assert discrete_draws(pair_of(model, X), repeated(THETA, 3), seed=0).values == {}
+    assert drawn_from(pair_of(model, X), repeated(THETA, 3), seed=0).values == {}
 
 
 def endless(x):
@@ -379,7 +406,7 @@ def crossed(x):
 )
 def test_what_cannot_be_drawn_is_an_error(model, message):
     with pytest.raises(ModelError, match=message):
-        discrete_draws(pair_of(model, X), repeated(THETA, 3), seed=0)
+        drawn_from(pair_of(model, X), repeated(THETA, 3), seed=0)
 
 
 def test_the_error_of_an_endless_site_is_that_of_the_density():
@@ -387,7 +414,7 @@ def test_the_error_of_an_endless_site_is_that_of_the_density():
     with pytest.raises(ModelError) as from_density:
         density_of(pair)
     with pytest.raises(ModelError) as from_here:
-        discrete_draws(pair, repeated(THETA, 3), seed=0)
+        drawn_from(pair, repeated(THETA, 3), seed=0)
     assert str(from_here.value) == str(from_density.value)
 
 
@@ -395,10 +422,10 @@ def test_draws_must_hold_every_continuous_site():
     with pytest.raises(
         ModelError, match=r"draws: lack a continuous .* got sites 'mu'; expected draws of 'mu', 'share'"
     ):
-        discrete_draws(pair_of(mixture, X), {"mu": torch.randn(5, 2)}, seed=0)
+        drawn_from(pair_of(mixture, X), {"mu": torch.randn(5, 2)}, seed=0)
 
 
 def test_a_draw_under_which_the_data_are_impossible_is_an_error():
     draws = {"mu": torch.zeros(5, 2), "share": torch.tensor([0.1, 0.2, 0.3, float("nan"), 0.5])}
-    with pytest.raises(FitError, match="probability is no number; got log probability nan at draw 3"):
-        discrete_draws(pair_of(mixture, X), draws, seed=0)
+    with pytest.raises(FitError, match="probability is no number; got log probability nan at draw 3 of chain 0"):
+        drawn_from(pair_of(mixture, X), draws, seed=0)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ppzoo.datasets.arguments import Arguments
+from ppzoo.inference import draws
 from ppzoo.inference.draws import common_plate, draw_guide, evaluate, log_weights, map_draws, predict
 from ppzoo.inference.program import Pair
 from ppzoo.isolation import isolated
@@ -64,6 +65,23 @@ def test_enumerated_likelihood_is_pointwise():
     assert torch.allclose(found[0], torch.stack(parts).logsumexp(0))
 
 
+@pytest.mark.parametrize("chunk", [300_000, 6])
+def test_an_enumerated_program_is_mapped(chunk, monkeypatch):
+    def shifted(x):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Categorical(torch.tensor([0.2, 0.8])))
+            pyro.sample("x", dist.Normal(a + z, 0.5), obs=x)
+
+    monkeypatch.setattr(draws, "_ELEMENTS_AT_ONCE", chunk)
+    a = torch.tensor([0.1, -0.4, 1.5, 0.0, 0.3])
+    found = evaluate(pair_of(shifted), {"a": a}, 5)
+    parts = [dist.Normal(a[:, None] + z, 0.5).log_prob(X) + math.log(w) for z, w in ((0, 0.2), (1, 0.8))]
+    assert found.vectorised
+    assert torch.allclose(found.values["likelihood/x"], torch.stack(parts).logsumexp(0))
+    assert set(found.values) == {"prior/a", "likelihood/x"}
+
+
 def test_a_global_discrete_site_has_no_pointwise_likelihood():
     def model(x):
         z = pyro.sample("z", dist.Bernoulli(0.5))
@@ -89,11 +107,11 @@ def test_weights_of_an_exact_guide_are_the_evidence():
     def guide(x):
         pyro.sample("mu", dist.Normal(loc, precision**-0.5))
 
-    weights, draws = log_weights(pair_of(simple, guide), 50)
+    weights, drawn = log_weights(pair_of(simple, guide), 50)
     covariance = 0.25 * torch.eye(3) + torch.ones(3, 3)
     evidence = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(X)
     assert torch.allclose(weights, evidence.expand(50), rtol=1e-12)
-    assert draws["mu"].shape == (50,)
+    assert drawn["mu"].shape == (50,)
 
 
 def local(x):
@@ -109,9 +127,9 @@ def test_independent_rows_have_weights_of_their_own():
 
     pair = pair_of(local, guide)
     assert common_plate(pair) == "row"
-    weights, draws = log_weights(pair, 20)
+    weights, drawn = log_weights(pair, 20)
     assert weights.shape == (20, 3)
-    assert torch.allclose(weights, dist.Normal(draws["z"].sum(-1), 0.5).log_prob(X))
+    assert torch.allclose(weights, dist.Normal(drawn["z"].sum(-1), 0.5).log_prob(X))
     assert common_plate(pair_of(simple)) is None
 
 
