@@ -1,9 +1,13 @@
 """Samplers against each other: on the same posterior, behind the same gate, in the same minutes of one machine.
 
     pip install -r benchmarks/mcmc/requirements.txt         the rivals, into an environment that has ppzoo
-    python benchmarks/mcmc.py --reference numpyro           long runs, whose moments the others are held against
+    python benchmarks/mcmc.py --check                       is each posterior the same in every language?
+    python benchmarks/mcmc.py --reference nutpie            long runs, whose moments the others are held against
+    python benchmarks/mcmc.py --confirm numpyro             another sampler's long runs, held against those
     python benchmarks/mcmc.py --models eight_schools --chains 4 64 --repeats 5
-    python benchmarks/mcmc.py --table                       only writes the table anew
+    python benchmarks/mcmc.py --device cuda --chains 1024 65536
+    python benchmarks/mcmc.py --gradients --chains 1024     what is computed in vain, because chains wait
+    python benchmarks/mcmc.py --table                       only writes table and picture anew
 
 Each run is a process of its own. The samplers take turns, each repeat with a seed of its own and with another one
 first. A run is timed from the data to the draws in memory, so tracing, compilation and warm-up count; the import of
@@ -15,95 +19,178 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
 from typing import Any
 
-from mcmc import records
+import numpy as np
+from mcmc import records, tables
+from mcmc.densities import LANGUAGES, gaps
 from mcmc.gate import moments
+from mcmc.gradients import counted
+from mcmc.picture import picture
 from mcmc.posteriors import POSTERIORS
-from mcmc.race import run_once
+from mcmc.race import judged, run_once
 from mcmc.run import Settings
+from mcmc.samplers import DEVICES, SAMPLERS, check_device, why_not
 
-NEEDS = {"ppzoo": (), "pyro": (), "numpyro": ("numpyro",), "nutpie": ("nutpie", "pymc")}
-MOST_CHAINS = {"pyro": 4}  # one after the other
+from ppzoo.errors import FitError, ModelError
+
 FEWEST_DRAWS = 50  # per chain
 LONG = (64, 1000, 2000)  # chains, warm-up and draws of a reference
 SEED = 20_261_121
+SAME = 1e-6  # nats that log densities may differ by from point to point
 
 
-def main() -> None:
-    """Read the command line and do what it says."""
-    options = _options()
-    if options.reference:
+def main(words: Sequence[str] | None = None) -> None:
+    """Read the command line and do what it says.
+
+    Raises:
+        OptionError: If the machine has no such device.
+        ModelError: If a posterior is not the same in two languages.
+        FitError: If a reference cannot be made, or another sampler does not confirm it.
+    """
+    options = _options(words)
+    check_device(options.device)
+    if not options.table:
         for model in options.models:
-            _refer(model, options)
-    elif not options.table:
-        for model in options.models:
-            for chains in options.chains:
-                _race(model, chains, options)
-    path = records.RESULTS.with_suffix(".md")
-    path.write_text(records.table(), encoding="utf-8")
+            _task(options)(model, options)
+    if options.check:
+        return
+    page = records.folder(options.device).with_suffix(".md")
+    page.write_text(tables.page(options.device), encoding="utf-8")
+    page.with_suffix(".png").write_bytes(picture(options.device))
 
 
-def _options() -> argparse.Namespace:
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=POSTERIORS, default=list(POSTERIORS))
     parser.add_argument("--chains", nargs="+", type=int, default=[4, 64, 256, 1024])
-    parser.add_argument("--samplers", nargs="+", choices=NEEDS, default=list(NEEDS))
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=500, help="adapting draws per chain")
     parser.add_argument("--draws", type=int, default=20_000, help=f"of all chains; {FEWEST_DRAWS} or more of each")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first repeat")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a run is stopped")
-    parser.add_argument("--reference", choices=NEEDS, help="make references with this sampler instead of racing")
-    parser.add_argument("--table", action="store_true", help="only write the table anew")
-    return parser.parse_args()
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="compare log densities instead of racing")
+    instead.add_argument("--reference", choices=SAMPLERS, help="make references with this sampler instead of racing")
+    instead.add_argument("--confirm", choices=SAMPLERS, help="hold this sampler against the references")
+    instead.add_argument("--gradients", action="store_true", help="count gradients instead of racing")
+    instead.add_argument("--table", action="store_true", help="only write table and picture anew")
+    return parser.parse_args(words)
+
+
+def _task(options: argparse.Namespace) -> Callable[[str, argparse.Namespace], None]:
+    tasks = ((options.check, _check), (options.reference, _refer), (options.confirm, _confirm))
+    return next((task for wanted, task in (*tasks, (options.gradients, _count)) if wanted), _race)
+
+
+def _check(model: str, options: argparse.Namespace) -> None:
+    """The log density of a posterior in every language that is installed."""
+    for name in options.samplers:
+        if name not in LANGUAGES or why_not(name) is not None:
+            continue
+        off = float(np.ptp(gaps(model, name)))
+        print(f"{model}, {name}: log densities differ from Pyro's by a constant, to {off:.1e} nats", flush=True)
+        if not off < SAME:
+            raise ModelError(
+                "is another posterior than in Pyro",
+                argument=f"{model}, {name}",
+                got=f"log densities {off} nats off",
+                expected=f"{SAME} at most, after a constant",
+            )
 
 
 def _refer(model: str, options: argparse.Namespace) -> None:
     """One long run; it passes the gate's own checks, or there is no reference."""
-    chains, warmup, draws = LONG
-    settings = Settings(chains, warmup, draws, options.seed - 1)
-    run, drawn = run_once(model, options.reference, settings, options.limit, None)
+    settings, run, drawn = _long(model, options.reference, options.seed - 1, options.limit)
+    run = judged(model, run, drawn, None)
     print(f"{model}, reference by {options.reference}: {run}", flush=True)
     if run["failures"]:
-        raise SystemExit(f"{model}: no reference, for {run['failures'][0]}")
+        raise FitError("cannot be a reference", argument=f"{model}, {options.reference}", got=run["failures"][0])
     record = {"model": model, "sampler": options.reference, "settings": asdict(settings), "run": run}
     records.write(records.reference_path(model), record | records.about() | {"moments": moments(drawn)})
 
 
-def _race(model: str, chains: int, options: argparse.Namespace) -> None:
-    """All samplers on one posterior with so many chains, turn by turn; what is done is on record at once."""
-    reference = records.read(records.reference_path(model))
-    if reference is None:
-        raise SystemExit(f"{model} has no reference: make it with --reference")
-    racing = {name: _why_not(name) for name in options.samplers if chains <= MOST_CHAINS.get(name, chains)}
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in racing}
-    running = [name for name, why_not in racing.items() if why_not is None]
+def _confirm(model: str, options: argparse.Namespace) -> None:
+    """A long run of another sampler, with a seed of its own; what it says of the reference joins its record."""
+    reference = _reference(model)
+    settings, run, drawn = _long(model, options.confirm, options.seed - 2, options.limit)
+    run = judged(model, run, drawn, reference["moments"])
+    print(f"{model}, {options.confirm} against the reference: {run}", flush=True)
+    if run["failures"]:
+        raise FitError("does not confirm the reference", argument=f"{model}, {options.confirm}", got=run["failures"][0])
+    confirmed = {"sampler": options.confirm, "settings": asdict(settings), "run": run} | records.about()
+    records.write(records.reference_path(model), reference | {"confirmed": confirmed})
+
+
+def _long(model: str, sampler: str, seed: int, limit: float) -> tuple[Settings, dict[str, Any], dict[str, Any]]:
+    settings = Settings(*LONG, seed)
+    return settings, *run_once(model, sampler, settings, limit)
+
+
+def _reference(model: str) -> dict[str, Any]:
+    found = records.read(records.reference_path(model))
+    if found is None:
+        raise FitError("has no reference", argument=model, remedy="Make it with --reference.")
+    return found
+
+
+def _race(model: str, options: argparse.Namespace) -> None:
+    """All samplers on one posterior, for each number of chains."""
+    reference = _reference(model)["moments"]
+    for chains in options.chains:
+        _race_with(model, chains, reference, options)
+
+
+def _race_with(model: str, chains: int, reference: dict[str, Any], options: argparse.Namespace) -> None:
+    """Turn by turn; what is done is on record at once."""
+    left_out = {name: why_not(name) for name in _racing(chains, options)}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in left_out}
+    running = [name for name, reason in left_out.items() if reason is None]
     draws = max(FEWEST_DRAWS, math.ceil(options.draws / chains))
-    about = records.about()
+    about = records.about(options.device)
 
     def record(name: str) -> None:
         settings = {"warmup": options.warmup, "draws": draws, "seed": options.seed, "repeats": len(runs[name])}
-        found = records.cell(model, chains, name, runs[name]) | {"left_out": racing[name], "settings": settings}
-        records.write(records.result_path(model, chains, name), found | about)
+        found = records.cell(model, chains, name, runs[name]) | {"left_out": left_out[name], "settings": settings}
+        records.write(records.result_path(model, chains, name, options.device), found | about)
 
-    for name in set(racing) - set(running):
+    for name in set(left_out) - set(running):
         record(name)
     for repeat in range(options.repeats):
         first = repeat % max(1, len(running))
         for name in running[first:] + running[:first]:
-            settings = Settings(chains, options.warmup, draws, options.seed + repeat)
-            run, _ = run_once(model, name, settings, options.limit, reference["moments"])
+            settings = Settings(chains, options.warmup, draws, options.seed + repeat, options.device)
+            run = judged(model, *run_once(model, name, settings, options.limit), reference)
             print(f"{model}, {chains} chains, {name}: {run}", flush=True)
             runs[name].append(run)
             record(name)
 
 
-def _why_not(sampler: str) -> str | None:
-    missing = [package for package in NEEDS[sampler] if find_spec(package) is None]
-    return f"not run: {' and '.join(missing)} not installed" if missing else None
+def _count(model: str, options: argparse.Namespace) -> None:
+    """Executed gradients of those samplers that count them."""
+    for chains in options.chains:
+        draws = max(FEWEST_DRAWS, math.ceil(options.draws / chains))
+        for name in _racing(chains, options):
+            if name == "pyro" or why_not(name) is not None:
+                continue
+            settings = Settings(chains, options.warmup, draws, options.seed, options.device)
+            found = counted(model, name, settings, options.limit)
+            print(f"{model}, {chains} chains, {name}: {found}", flush=True)
+            record = {"model": model, "chains": chains, "sampler": name, "settings": asdict(settings)} | found
+            path = records.gradients_path(model, chains, name, options.device)
+            records.write(path, record | records.about(options.device))
+
+
+def _racing(chains: int, options: argparse.Namespace) -> list[str]:
+    return [
+        name
+        for name in options.samplers
+        if SAMPLERS[name].fewest <= chains <= SAMPLERS[name].most and options.device in SAMPLERS[name].devices
+    ]
 
 
 if __name__ == "__main__":

@@ -19,16 +19,14 @@ from mcmc.gate import judge
 from mcmc.posteriors import POSTERIORS
 from mcmc.run import Floats, Settings
 
-__all__ = ["run_once"]
+__all__ = ["judged", "run_once"]
 
 BENCHMARKS = Path(__file__).parents[1]
 BUSY = (0, 1, 2, 5, 6)  # fields of /proc/stat: user, nice, system, interrupts
 
 
-def run_once(
-    model: str, sampler: str, settings: Settings, limit: float, reference: dict[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Floats]]:
-    """One run: its raw figures with what speaks against it, and its draws (none where it failed to give any)."""
+def run_once(model: str, sampler: str, settings: Settings, limit: float) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """One run: its raw figures, and its draws (none where it failed to give any, and then ``failures`` says why)."""
     wanted = {"model": model, "sampler": sampler, "settings": asdict(settings)}
     run: dict[str, Any] = {"seed": settings.seed, "seconds": None, "sampling": None, "ess": None}
     with tempfile.TemporaryDirectory() as folder:
@@ -48,11 +46,20 @@ def run_once(
             return run | {"failures": [f"stopped with exit code {done.returncode}: {last}"]}, {}
         run |= json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
         with np.load(Path(folder) / "draws.npz", allow_pickle=False) as file:
-            draws = {site: file[site] for site in POSTERIORS[model].sites}
-    share = run["divergences"] / (settings.chains * settings.draws)
-    beyond = share if share > POSTERIORS[model].divergent else 0.0
-    figures = judge(draws, beyond, reference)
-    return run | vars(figures), draws
+            return run, {site: file[site] for site in POSTERIORS[model].sites}
+
+
+def judged(
+    model: str, run: dict[str, Any], draws: dict[str, Floats], reference: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The figures of a run with what speaks against it; ``reference`` is ``None`` while it is itself to become one."""
+    if not draws:
+        return run
+    if run["needed"] is not None:
+        run = run | {"needed": sum(run["needed"])}
+    chains, kept = next(iter(draws.values())).shape[:2]
+    share = run["divergences"] / (chains * kept)
+    return run | vars(judge(draws, share if share > POSTERIORS[model].divergent else 0.0, reference))
 
 
 def _busy() -> Any:

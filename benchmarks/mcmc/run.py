@@ -14,12 +14,18 @@ __all__ = ["Drawn", "Floats", "Settings", "gathered"]
 
 @dataclass(frozen=True)
 class Settings:
-    """A run: chains, adapting draws per chain, kept draws per chain, seed; the rest is each sampler's default."""
+    """A run: chains, adapting draws per chain, kept draws per chain, seed, device; the rest is the sampler's default.
+
+    Attributes:
+        method: Which of ppzoo's samplers; nothing to the others.
+    """
 
     chains: int
     warmup: int
     draws: int
     seed: int
+    device: str = "cpu"
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,9 @@ class Drawn:
         seconds: From the data to the draws on the host: tracing, compilation, warm-up and sampling.
         sampling: Seconds of the kept draws alone, everything compiled and adapted; ``None`` where not measured.
         divergences: Among the kept draws.
-        gradients: Executed for the kept draws, by lockstep's idle chains too; ``None`` where none are counted.
+        gradients: Executed for the kept draws, by lockstep's idle chains too; ``None`` where not counted alone.
+        needed: Gradients in the trajectories of the kept draws, by chain; ``None`` where none are counted.
+        total: Executed for everything, warm-up too; ``None`` where none are counted.
         notes: What was said about the road that was taken.
     """
 
@@ -39,7 +47,9 @@ class Drawn:
     seconds: float
     sampling: float | None
     divergences: int
-    gradients: int | None
+    gradients: int | None = None
+    needed: list[int] | None = None
+    total: int | None = None
     notes: list[str] = field(default_factory=list)
 
 

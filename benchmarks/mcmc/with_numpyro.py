@@ -24,6 +24,7 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
     ``MCMC.run`` compiles anew whenever it is called, so the second time cannot be taken from it.
     """
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_platforms", settings.device)
     data = posterior.data()
     began = time.perf_counter()
     mcmc = MCMC(
@@ -47,8 +48,9 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         seconds,
         sampling,
         int(found["diverging"].sum()),
-        int(found["num_steps"].max(0).sum()) * settings.chains,
-        ["chain_method='vectorized', 64 bits"],
+        gradients=int(found["num_steps"].max(0).sum()) * settings.chains,
+        needed=found["num_steps"].sum(1).tolist(),
+        notes=["chain_method='vectorized', 64 bits"],
     )
 
 

@@ -44,6 +44,8 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         seconds,
         called * gradients / (gradients + before),
         int(trace.sample_stats["diverging"].values.sum()),
-        gradients,
-        ["backend='numba'"],
+        gradients=gradients,
+        needed=trace.sample_stats["n_steps"].values.sum(1).tolist(),
+        total=gradients + before,
+        notes=["backend='numba'"],
     )

@@ -57,6 +57,5 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         seconds,
         watch.sampling or None,
         sum(map(len, divergences.values())),
-        None,
-        ["jit_compile=True"],
+        notes=["jit_compile=True"],
     )

@@ -112,9 +112,20 @@ def test_every_language_has_every_posterior_with_the_same_data():
 
 def test_the_table_is_as_generated():
     """Not so? Run ``python benchmarks/mcmc.py --table``."""
-    from mcmc.records import table
+    from mcmc.tables import page
 
-    assert (RESULTS / "mcmc.md").read_text(encoding="utf-8") == table()
+    assert (RESULTS / "mcmc.md").read_text(encoding="utf-8") == page()
+
+
+def test_the_picture_stands_beside_the_table():
+    """Its bytes are those of one version of Matplotlib, so they are not compared."""
+    from mcmc.picture import picture
+
+    committed = (RESULTS / "mcmc.png").read_bytes()
+    made = picture()
+    assert committed[16:24] == made[16:24], "another size: run `python benchmarks/mcmc.py --table`"
+    assert len(committed) < 150_000
+    assert picture("cuda").startswith(b"\x89PNG")  # no records: an empty one
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
@@ -128,3 +139,92 @@ def test_a_record_says_where_it_comes_from(path):
     assert {"hardware", "versions", "settings", "runs", "loaded_machine"} <= set(record)
     assert record["left_out"] or len(record["runs"]) == record["settings"]["repeats"]
     assert record["gate_passed"] == (bool(record["runs"]) and not any(run["failures"] for run in record["runs"]))
+
+
+MODELS = ("eight_schools", "german_credit", "radon", "gaussian_process", "state_space", "mixture")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_ppzoo_samples_the_density_that_the_program_has(shared_data, model):
+    """Log densities of constrained values, at prior draws: the graph less its Jacobians, and Pyro's own trace.
+
+    ``python benchmarks/mcmc.py --check`` holds the rivals' programs against it likewise, where they are installed.
+    """
+    from mcmc.densities import gaps
+
+    assert np.abs(gaps(model, "ppzoo")).max() < 1e-9
+
+
+def test_the_programs_of_the_test_are_all(shared_data):
+    from mcmc.posteriors import POSTERIORS
+
+    assert tuple(POSTERIORS) == MODELS
+
+
+@pytest.mark.parametrize("name", ["ppzoo", "ppzoo-hmc", "ppzoo-chees"])
+def test_each_of_ours_is_run_and_counted(name):
+    from mcmc.posteriors import POSTERIORS
+    from mcmc.run import Settings
+    from mcmc.samplers import SAMPLERS
+    from mcmc.with_ppzoo import sample
+
+    settings = Settings(chains=8, warmup=40, draws=5, seed=0, method=SAMPLERS[name].method)
+    drawn = sample("eight_schools", POSTERIORS["eight_schools"], settings)
+    assert {site: value.shape for site, value in drawn.draws.items()} == {
+        "mu": (8, 5),
+        "tau": (8, 5),
+        "z": (8, 5, 8),
+    }
+    assert 0 < drawn.sampling < drawn.seconds
+    assert len(drawn.needed) == 8
+    assert drawn.total > sum(drawn.needed) >= 8 * 5
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    import torch
+    from mcmc.samplers import check_device
+
+    from ppzoo.errors import OptionError
+
+    check_device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(OptionError, match="--device: is not on this machine; got cuda"):
+        check_device("cuda")
+
+
+def test_a_sampler_that_is_not_installed_says_what_it_lacks(monkeypatch):
+    from mcmc import samplers
+
+    monkeypatch.setattr(samplers, "find_spec", lambda package: None)
+    assert samplers.why_not("ppzoo") is None
+    assert samplers.why_not("nutpie") == "not run: nutpie and pymc not installed"
+
+
+def test_every_sampler_has_its_file_and_its_line_in_the_picture():
+    from mcmc.picture import STYLES
+    from mcmc.samplers import SAMPLERS
+
+    assert list(STYLES) == list(SAMPLERS)
+    assert [s.module for s in SAMPLERS.values() if not (FOLDER / f"{s.module}.py").is_file()] == []
+
+
+def test_idle_lanes_are_counted_up_to_the_longest_of_their_group():
+    from mcmc.gradients import with_idle_lanes
+
+    assert with_idle_lanes([3, 5, 2], 2) == 2 * 5 + 2 * 2
+    assert with_idle_lanes([3, 5, 2], 1) == 10
+
+
+def test_gradients_of_warm_up_are_taken_off(monkeypatch):
+    """Two runs: 100 and 30 gradients in all, of which the trees of the draws needed 60 and 10."""
+    from mcmc import gradients
+    from mcmc.run import Settings
+
+    def run_once(model, sampler, settings, limit):
+        few = settings.draws == gradients.FEWEST
+        needed, total = ([4, 6], 30) if few else ([40, 20], 100)
+        return {"gradients": None, "needed": needed, "total": total, "notes": ["Steps: replayed."]}, {}
+
+    monkeypatch.setattr(gradients, "run_once", run_once)
+    found = gradients.counted("mixture", "ppzoo", Settings(2, 50, 50, 0), 1.0)
+    assert found == {"executed": 70, "needed": 50, "idle_lanes": 0}
