@@ -128,6 +128,13 @@ def test_the_picture_stands_beside_the_table():
     assert picture("cuda").startswith(b"\x89PNG")  # no records: an empty one
 
 
+def test_the_memory_table_is_as_generated():
+    """Not so? Run ``python benchmarks/memory.py --table``."""
+    import memory
+
+    assert (RESULTS / "memory.md").read_text(encoding="utf-8") == memory.table()
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_where_it_comes_from(path):
     from mcmc.records import read, reference_path
