@@ -44,7 +44,7 @@ def with_idle_lanes(needed: Any, width: int) -> int:
     >>> with_idle_lanes([3, 5, 2], 2)
     14
     """
-    return width * sum(max(needed[i : i + width]) for i in range(0, len(needed), width))
+    return width * sum(int(max(needed[i : i + width])) for i in range(0, len(needed), width))
 
 
 def _run(model: str, sampler: str, settings: Settings, limit: float) -> dict[str, Any]:

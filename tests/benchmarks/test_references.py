@@ -155,6 +155,18 @@ def test_the_reference_of_german_credit_is_that_of_inference_gym(shared_data):
     assert np.abs(np.log(ours["sd"] / theirs["IDENTITY_STANDARD_DEVIATION"])).max() < 0.02
 
 
+def test_the_reference_of_the_mixture_is_confirmed_by_another_sampler():
+    """It has eight coordinates and no integral: a long run of another sampler passed the whole gate against it."""
+    from mcmc.records import read, reference_path
+
+    found = read(reference_path("mixture"))
+    run = found["confirmed"]["run"]
+    assert found["confirmed"]["sampler"] != found["sampler"]
+    assert run["failures"] == []
+    assert run["ess"] > 10_000
+    assert run["r_hat"] < 1.01
+
+
 def test_integration_knows_a_conjugate_answer():
     """One datum y ~ N(beta, s), beta ~ N(0, 1): shrunk by 1 / (1 + s^2); its evidence is that of N(0, 1 + s^2)."""
     s = np.array([[0.5], [2.0]])
