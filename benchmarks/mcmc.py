@@ -18,7 +18,6 @@ under ``benchmarks/results/mcmc``; a rival that is not installed is left out, an
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -36,7 +35,6 @@ from mcmc.samplers import DEVICES, SAMPLERS, check_device, why_not
 
 from ppzoo.errors import FitError, ModelError
 
-FEWEST_DRAWS = 50  # per chain
 LONG = (64, 1000, 2000)  # chains, warm-up and draws of a reference
 SEED = 20_261_121
 SAME = 1e-6  # nats that log densities may differ by from point to point
@@ -70,7 +68,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=500, help="adapting draws per chain")
-    parser.add_argument("--draws", type=int, default=20_000, help=f"of all chains; {FEWEST_DRAWS} or more of each")
+    parser.add_argument("--draws", type=int, help="of all chains; by default as many as the posterior needs")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first repeat")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a run is stopped")
     instead = parser.add_mutually_exclusive_group()
@@ -150,7 +148,7 @@ def _race_with(model: str, chains: int, reference: dict[str, Any], options: argp
     left_out = {name: why_not(name) for name in _racing(chains, options)}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in left_out}
     running = [name for name, reason in left_out.items() if reason is None]
-    draws = max(FEWEST_DRAWS, math.ceil(options.draws / chains))
+    draws = POSTERIORS[model].draws_of_each(chains, options.draws)
     about = records.about(options.device)
 
     def record(name: str) -> None:
@@ -173,7 +171,7 @@ def _race_with(model: str, chains: int, reference: dict[str, Any], options: argp
 def _count(model: str, options: argparse.Namespace) -> None:
     """Executed gradients of those samplers that count them."""
     for chains in options.chains:
-        draws = max(FEWEST_DRAWS, math.ceil(options.draws / chains))
+        draws = POSTERIORS[model].draws_of_each(chains, options.draws)
         for name in _racing(chains, options):
             if name == "pyro" or why_not(name) is not None:
                 continue

@@ -28,12 +28,25 @@ class Posterior:
         data: Reads the arguments of the models, as arrays by name.
         sites: Sites that are compared, by their name in every language.
         divergent: Share of divergent draws that is declared to be harmless here: the reference has them too.
+        draws: Of all chains together, for an ESS that can pass the gate: more where chains move slowly.
+        fewest: Draws of each chain however many chains there are: ten effective ones of the slowest scalar, or nobody
+            can tell whether the chains agree.
     """
 
     summary: str
     data: Callable[[], Data]
     sites: tuple[str, ...]
     divergent: float = 0.0
+    draws: int = 20_000
+    fewest: int = 50
+
+    def draws_of_each(self, chains: int, of_all: int | None) -> int:
+        """Kept draws per chain, for ``of_all`` draws together or, if not given, as many as this posterior needs.
+
+        >>> POSTERIORS["radon"].draws_of_each(1024, None)
+        400
+        """
+        return max(self.fewest, -(-(self.draws if of_all is None else of_all) // chains))
 
 
 def eight_schools() -> Data:
@@ -90,11 +103,23 @@ POSTERIORS = {
     "eight_schools": Posterior("eight schools, non-centred (10)", eight_schools, ("mu", "tau", "z"), 0.005),
     "german_credit": Posterior("German credit, logistic, 1,000 × 25 (25)", german_credit, ("weights",)),
     "radon": Posterior(
-        "radon, 919 houses in 85 counties (90)", radon, ("mean", "slope", "floor", "spread", "scale", "effect"), 0.001
+        "radon, 919 houses in 85 counties (90)",
+        radon,
+        ("mean", "slope", "floor", "spread", "scale", "effect"),
+        0.001,
+        draws=80_000,
+        fewest=400,
     ),
     "gaussian_process": Posterior(
         "Gaussian process, 30 points (3)", gaussian_process, ("rho", "alpha", "scale"), 0.001
     ),
-    "state_space": Posterior("state space, 50 steps (53)", state_space, ("phi", "tau", "sigma", "x"), 0.005),
+    "state_space": Posterior(
+        "state space, 50 steps (53)",
+        state_space,
+        ("phi", "tau", "sigma", "x"),
+        0.005,
+        draws=60_000,
+        fewest=300,
+    ),
     "mixture": Posterior("mixture of 3 normals, 300 points (8)", mixture, ("weights", "first", "gaps", "scales")),
 }

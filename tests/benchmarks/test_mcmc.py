@@ -187,6 +187,15 @@ def test_each_of_ours_is_run_and_counted(name):
     assert drawn.total > sum(drawn.needed) >= 8 * 5
 
 
+def test_slow_chains_are_asked_for_more_draws():
+    from mcmc.posteriors import POSTERIORS
+
+    assert POSTERIORS["mixture"].draws_of_each(64, None) == 313
+    assert POSTERIORS["mixture"].draws_of_each(1024, None) == 50
+    assert POSTERIORS["radon"].draws_of_each(1024, None) == 400
+    assert POSTERIORS["radon"].draws_of_each(4, 8000) == 2000
+
+
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     import torch
     from mcmc.samplers import check_device
