@@ -92,7 +92,8 @@ def evaluate(pair: Pair, draws: Values, n: int) -> Mapped:
     """Per draw: ``value/<site>`` of deterministic sites, ``prior/<site>`` and ``likelihood/<site>`` log densities.
 
     Finite discrete sites that the draws do not hold are summed out of the pointwise likelihood where that is
-    defined: one observed site, in the same plates as every such site. Elsewhere the likelihood is left out.
+    defined: one observed site, in the same plates as every such site, on which no site with draws depends. Elsewhere
+    the likelihood is left out, as are prior and value of a site that depends on them.
     """
     sites = list(sites_of(pair.trace_model()))
 
@@ -179,21 +180,29 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
         model = poutine.enum(conditioned, first_available_dim=-1 - depth)
     trace = trace_of(model, pair.data)
     trace.compute_log_prob()
-    found: Values = {}
     nodes = nodes_of(trace)
-    for site in sites:
-        node = nodes[site.name]
+    drawn = [s for s in sites if s.kind != "observed" and s not in hidden]
+    free = [s for s in drawn if not hidden or not _enumerated(nodes[s.name], s, depth)]
+    found: Values = {}
+    for site in free:
         if site.kind == "deterministic":
-            found[f"value/{site.name}"] = node["value"]
-        elif site in hidden:
-            continue
-        elif site.kind != "observed":
-            found[f"prior/{site.name}"] = node["log_prob"]
-        elif not hidden:
-            found[f"likelihood/{site.name}"] = node["log_prob"]
-        elif _summable(sites, hidden):
+            found[f"value/{site.name}"] = nodes[site.name]["value"]
+        else:
+            found[f"prior/{site.name}"] = nodes[site.name]["log_prob"]
+    summable = _summable(sites, hidden) and all(s in free for s in drawn if s.kind != "deterministic")
+    for site in sites:
+        if site.kind == "observed" and not hidden:
+            found[f"likelihood/{site.name}"] = nodes[site.name]["log_prob"]
+        elif site.kind == "observed" and summable:
             found[f"likelihood/{site.name}"] = _sum_out(nodes, site, hidden, depth)
     return found
+
+
+def _enumerated(node: dict[str, Any], site: Site, depth: int) -> bool:
+    """Whether a site depends on sites that are summed out, whose dimensions lie to the left of every plate."""
+    if site.kind == "deterministic":
+        return bool(node["value"].shape != site.shape)
+    return bool(node["log_prob"].dim() > depth)
 
 
 def _sum_out(nodes: dict[str, Any], site: Site, hidden: list[Site], depth: int) -> Tensor:
@@ -214,7 +223,11 @@ def _weighable(pair: Pair) -> bool:
     sites = list(sites_of(pair.trace_model()))
     hidden = [s for s in sites if s.kind == "discrete" and s.name not in given]
     scaled = any(not isinstance(guide.nodes[name]["scale"], float) or guide.nodes[name]["scale"] != 1 for name in given)
-    return bool(given) and not scaled and (not hidden or _summable(sites, hidden))
+    if not given or scaled or not hidden:
+        return bool(given) and not scaled
+    found = _densities(pair, sites, {s.name: s.value for s in sites_of(guide)})
+    probable = [s for s in sites if s.kind != "deterministic" and s not in hidden]
+    return all(f"{'likelihood' if s.kind == 'observed' else 'prior'}/{s.name}" in found for s in probable)
 
 
 def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:

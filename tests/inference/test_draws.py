@@ -91,6 +91,30 @@ def test_a_global_discrete_site_has_no_pointwise_likelihood():
     assert "likelihood/x" not in evaluate(pair_of(model), {}, 1).values
 
 
+def test_what_depends_on_a_summed_out_site_is_left_out():
+    """Given the mean of a row, its component is no longer drawn from the prior: no product of terms is the density."""
+
+    def model(x):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.deterministic("twice", 2 * a)
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            mean = pyro.sample("mean", dist.Normal(a + z, 1.0))
+            pyro.deterministic("shifted", mean + z)
+            pyro.sample("x", dist.Normal(mean + z, 0.5), obs=x)
+
+    def guide(x):
+        pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(x)):
+            pyro.sample("mean", dist.Normal(x, 1.0))
+
+    values = {"a": torch.randn(4), "mean": torch.randn(4, 3)}
+    assert set(evaluate(pair_of(model), values, 4).values) == {"prior/a", "value/twice"}
+    every = {"prior/a", "prior/mean", "prior/z", "value/twice", "value/shifted", "likelihood/x"}
+    assert set(evaluate(pair_of(model), {**values, "z": torch.ones(4, 3)}, 4).values) == every
+    assert log_weights(pair_of(model, guide), 5) is None
+
+
 def test_predictions_have_the_moments_of_the_observation_model():
     mu = torch.full((4000,), 1.5)
     x = predict(pair_of(simple), {"mu": mu}, 4000, ["x"]).values["x"]
