@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ppzoo.diagnostics.agreement import Source, choose_reference, differing, gap_table, judge
-from ppzoo.diagnostics.arviz import Kind, scalars, summarise
+from ppzoo.diagnostics.arviz import Kind, is_continuous, scalars, summarise
 from ppzoo.diagnostics.convergence import is_constant
 from ppzoo.diagnostics.diagnosis import Diagnosis, Verdict, json_number
 from ppzoo.errors import DataError, ModelError, NotFittedError, OptionError
@@ -278,7 +278,7 @@ def _sites(trees: Mapping[str, xr.DataTree], fits: Mapping[str, Fitted]) -> tupl
 
 def _shapes(tree: xr.DataTree) -> dict[str, tuple[int, ...]]:
     posterior = tree["posterior"].data_vars
-    return {str(name): values.shape[2:] for name, values in posterior.items() if values.dtype.kind == "f"}
+    return {str(name): values.shape[2:] for name, values in posterior.items() if is_continuous(values)}
 
 
 def _source(fit: Fitted) -> Source:

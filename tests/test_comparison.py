@@ -32,6 +32,7 @@ class FakeFit:
     losses: np.ndarray | None = None
     labels: tuple = ("A", "B", "C")
     parameters: dict = field(default_factory=dict)
+    discrete: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.method = SimpleNamespace(name=self.name or {"mcmc": "nuts", "draws": "svi", "point": "em"}[self.kind])
@@ -40,6 +41,7 @@ class FakeFit:
             dims={"theta": ["school"]},
             coords={"school": self.labels},
             attrs={},
+            discrete=self.discrete,
         )
 
     def to_arviz(self):
@@ -67,6 +69,17 @@ def nuts(seed=0, **options):
 def svi(seed=1, *, shift=0.0, scale=1.0, **options):
     losses = 30 + np.random.default_rng(seed).normal(size=300)
     return FakeFit("draws", posterior(seed, 1, 1000, shift=shift, scale=scale), losses=losses, **options)
+
+
+def test_discrete_sites_are_not_compared():
+    """A Bernoulli's values are floats; here they differ, one is constant, and the verdict is that of the others."""
+    fits = {"nuts": nuts(), "hmc": nuts(seed=5)}
+    for k, (name, fit) in enumerate(fits.items()):
+        fits[name] = FakeFit("mcmc", {**fit.posterior, "z": np.full((4, 500), float(k))}, discrete={"z": "number"})
+    comparison = compare(fits)
+    assert comparison.verdict == "trust"
+    assert "z" not in str(comparison.table)
+    assert comparison.not_shared == ()
 
 
 def test_equal_posteriors_are_trusted():

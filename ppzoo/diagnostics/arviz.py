@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import arviz_base
@@ -31,6 +31,7 @@ __all__ = [
     "density",
     "format_estimate",
     "format_summary",
+    "is_continuous",
     "mcmc_numbers",
     "scalars",
     "summarise",
@@ -55,6 +56,7 @@ def build_datatree(
     dims: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[Any]],
     attrs: Mapping[str, Any],
+    discrete: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
     """Named groups of arrays as a DataTree that ArviZ reads.
 
@@ -70,6 +72,9 @@ def build_datatree(
             a name, or of another size than their plate, are called ``<variable>_dim_<i>``.
         coords: Dimension to its labels; whole numbers from zero where there are none.
         attrs: Attributes of the root, such as the method and the seed.
+        discrete: Variables of the posterior that are not continuous, whatever their type, to what they are:
+            ``"number"`` (0 or 1, a count), ``"label"`` (one of several categories, whose mean says nothing) or
+            ``"function"`` (of discrete ones). It becomes the variable's attribute ``discrete``.
 
     Example:
         >>> tree = build_datatree(
@@ -96,35 +101,40 @@ def build_datatree(
             for group, arrays in groups.items()
         }
     )
+    for name, what in (discrete or {}).items():
+        tree["posterior"].dataset[variables[name]].attrs["discrete"] = what
     renamed = {new: old for names in (variables, plates) for old, new in names.items() if old != new}
     tree.attrs = {**attrs, **({"renamed": json.dumps(renamed)} if renamed else {})}
     return tree
 
 
-def scalars(tree: xr.DataTree, group: str = "posterior", *, kinds: str = "biuf") -> dict[str, NDArray[np.float64]]:
+def scalars(tree: xr.DataTree, group: str = "posterior", *, continuous: bool = False) -> dict[str, NDArray[np.float64]]:
     """Every scalar of a group, labelled by its coordinates: ``theta[A]``, ``W[0, 1]``.
 
     Args:
         tree: As :func:`build_datatree` makes it.
         group: A group whose variables are shaped ``(chain, draw, ...)``.
-        kinds: NumPy's letters of the types to include; ``"f"`` leaves out discrete variables.
+        continuous: Leave out what is not :func:`is_continuous`.
 
     Returns:
         Label to draws ``(chain, draw)``, in float64; empty where the group is absent or empty.
     """
-    found: dict[str, NDArray[np.float64]] = {}
-    if group not in tree.children:
-        return found
-    for name, variable in tree[group].data_vars.items():
-        if variable.dtype.kind not in kinds:
-            continue
-        array = variable.transpose("chain", "draw", ...)
-        values = np.asarray(array.values, dtype=np.float64)
-        events = array.dims[2:]
-        for index in np.ndindex(*values.shape[2:]):
-            where = ", ".join(str(array[dim].values[i]) for dim, i in zip(events, index, strict=True))
-            found[f"{name}[{where}]" if index else str(name)] = values[(slice(None), slice(None), *index)]
-    return found
+    variables = tree[group].data_vars.values() if group in tree.children else ()
+    kept = (v for v in variables if v.dtype.kind in "biuf" and (is_continuous(v) or not continuous))
+    return {label: values for variable in kept for label, values in _entries(variable)}
+
+
+def is_continuous(variable: xr.DataArray) -> bool:
+    """Whether a variable is neither of an integer type nor marked as discrete."""
+    return variable.dtype.kind == "f" and "discrete" not in variable.attrs
+
+
+def _entries(variable: xr.DataArray) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    array = variable.transpose("chain", "draw", ...)
+    values, events = np.asarray(array.values, dtype=np.float64), array.dims[2:]
+    for index in np.ndindex(*values.shape[2:]):
+        where = ", ".join(str(array[dim].values[i]) for dim, i in zip(events, index, strict=True))
+        yield f"{array.name}[{where}]" if index else str(array.name), values[(slice(None), slice(None), *index)]
 
 
 _NUMBERS = {"r_hat": rhat, "ess_bulk": ess_bulk, "ess_tail": ess_tail, "mcse_mean": mcse_mean, "mcse_sd": mcse_sd}
@@ -167,7 +177,9 @@ def summarise(tree: xr.DataTree, *, kind: Kind) -> pd.DataFrame:
         ``mean, sd, median, eti89_lb, eti89_ub, mcse_mean, mcse_sd`` and, for Markov chains only, ``ess_bulk, ess_tail,
         r_hat``: of independent draws these would look perfect and mean nothing. A point has only ``value``. The sd
         divides by S - 1; the interval is the 89 % equal-tailed one; for S independent draws the MCSE of the mean is
-        sd / √S, and that of the sd √((m₄ / sd⁴ - 1) / S) sd / 2 with the fourth central moment m₄.
+        sd / √S, and that of the sd √((m₄ / sd⁴ - 1) / S) sd / 2 with the fourth central moment m₄. Labels have instead
+        their most frequent value, ``mode``, and the share of the draws that have it, ``p_mode``; NaN stands for what a
+        scalar has not, and these two columns are there only beside labels.
     """
     check_choice("kind", kind, ("mcmc", "draws", "point"))
     found = scalars(tree)
@@ -175,10 +187,27 @@ def summarise(tree: xr.DataTree, *, kind: Kind) -> pd.DataFrame:
     if kind == "point":
         return pd.DataFrame({"value": stacked[:, 0, 0]}, index=list(found))
     columns = _moments(stacked.reshape(len(stacked), stacked.shape[1] * stacked.shape[2]))
+    moments = list(columns)
     if kind == "mcmc":
         numbers = mcmc_numbers(stacked)
         columns |= {name: numbers[name] for name in ("mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat")}
-    return pd.DataFrame(columns, index=list(found))
+    frame = pd.DataFrame(columns, index=list(found))
+    if labels := _labels(tree):
+        frame.loc[labels, moments] = np.nan
+        frame[["mode", "p_mode"]] = pd.DataFrame({label: _mode(found[label]) for label in labels}).T
+    return frame
+
+
+def _labels(tree: xr.DataTree) -> list[str]:
+    """The scalars of the posterior that are labels."""
+    variables = tree["posterior"].data_vars.values() if "posterior" in tree.children else ()
+    return [label for v in variables if v.attrs.get("discrete") == "label" for label, _ in _entries(v)]
+
+
+def _mode(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """The most frequent value, the least of equals, and its share."""
+    values, counts = np.unique(draws, return_counts=True)
+    return float(values[counts.argmax()]), float(counts.max() / draws.size)
 
 
 def density(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -253,7 +282,7 @@ def _cell(row: pd.Series, column: str) -> str:
         return "-"
     if column.startswith("ess"):
         return f"{value:.0f}"
-    if column == "r_hat":
+    if column in ("r_hat", "p_mode"):
         return f"{value:.3f}"
     error, times = _DIGITS_OF.get(column, ("", math.nan))
     if error in row.index:

@@ -55,7 +55,9 @@ def diagnose_chains(tree: xr.DataTree, *, chains_per_start: int = 1) -> Diagnosi
       a single chain, which cannot show that it converged.
 
     Chains that fail are named by their numbers, from 0. Scalars that hold one value in every chain while others move
-    (the corner of a Cholesky factor) are constants of the model, and left out.
+    (the corner of a Cholesky factor) are constants of the model, and left out. So is what is discrete, and functions
+    of it, beside anything continuous: the chains move among continuous values, and discrete ones are drawn afterwards,
+    independently given these. Where all is discrete, R-hat and ESS judge it.
 
     Args:
         tree: Groups ``posterior`` and ``sample_stats`` (``diverging``, ``reached_max_treedepth``, ``energy``, each
@@ -69,7 +71,8 @@ def diagnose_chains(tree: xr.DataTree, *, chains_per_start: int = 1) -> Diagnosi
     Raises:
         OptionError: If ``chains_per_start`` does not divide the number of chains.
     """
-    draws = scalars(tree)
+    continuous = scalars(tree, continuous=True)
+    draws = continuous or scalars(tree)
     numbers = dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "divergences", "bfmi", "max_depth_share"), math.nan)
     if not draws:
         return Diagnosis((Finding("note", "there is no parameter whose chains could be judged"),), numbers)
@@ -83,12 +86,10 @@ def diagnose_chains(tree: xr.DataTree, *, chains_per_start: int = 1) -> Diagnosi
     names, x = np.array(list(draws)), np.stack(list(draws.values()))
     finite = np.isfinite(x).all((1, 2))
     moving = finite & ~np.array([is_constant(values) for values in x])
-    continuous = finite & np.isin(
-        names, list(scalars(tree, kinds="f"))
-    )  # a discrete one repeats itself, though it moves
-    judged = continuous & moving if (continuous & moving).any() else continuous
+    watched = finite & np.full(len(names), bool(continuous))  # what is discrete repeats itself, though it moves
+    judged = watched & moving if (watched & moving).any() else watched
     stuck, still = _stuck(names[judged], _rows(x, judged))
-    findings = [*_non_finite(names, x), *still, *_constants(names, continuous, moving), *_single(chains)]
+    findings = [*_non_finite(names, x), *still, *_constants(names, watched, moving), *_single(chains)]
     if moving.any():
         measured = _measure(names[moving], _rows(x, moving), chains_per_start)
         apart = [found for found in measured.outliers if found.chain not in stuck]

@@ -17,6 +17,7 @@ from ppzoo.diagnostics.arviz import (
     density,
     format_estimate,
     format_summary,
+    is_continuous,
     mcmc_numbers,
     scalars,
     summarise,
@@ -197,6 +198,40 @@ def test_the_printed_table_rounds_and_the_frame_does_not(schools):
     mu = next(line for line in text.splitlines() if line.startswith("mu"))
     assert len(mu.split()[1]) <= len("-0.01")
     assert frame.loc["mu", "mean"] == schools["posterior"]["mu"].values.mean()
+
+
+def test_labels_have_no_mean_but_a_mode():
+    """Of 10 draws 5 are 2; of one that never changes nothing varies; numbers are averaged as ever. No warning."""
+    z = np.array([[2, 0, 2, 1, 2], [2, 1, 0, 2, 1]])
+    draws = {
+        "z": np.stack([z, np.full_like(z, 3)], -1),
+        "k": (z > 0) * 1.0,
+        "mu": np.random.default_rng(0).normal(size=(2, 5)),
+    }
+    kinds = {"z": "label", "k": "number"}
+    tree = build_datatree({"posterior": draws}, dims={"z": ["row"]}, coords={}, attrs={}, discrete=kinds)
+    frame = summarise(tree, kind="mcmc")
+    assert frame.loc[["z[0]", "z[1]"], ["mode", "p_mode"]].to_numpy().tolist() == [[2.0, 0.5], [3.0, 1.0]]
+    assert (
+        frame.loc[["z[0]", "z[1]"], ["mean", "sd", "median", "eti89_lb", "mcse_mean", "mcse_sd"]].isna().all(axis=None)
+    )
+    assert frame.loc[["k", "mu"], ["mode", "p_mode"]].isna().all(axis=None)
+    assert frame.loc["k", "mean"] == pytest.approx(0.8)
+    assert np.isfinite(frame.loc["z[0]", "r_hat"])
+    assert np.isnan(frame.loc["z[1]", "r_hat"])
+    rows = {line.split()[0]: line.split()[1:] for line in format_summary(frame).splitlines()[1:]}
+    assert rows["z[1]"] == ["-"] * 10 + ["3", "1.000"]
+    assert rows["mu"][-2:] == ["-", "-"]
+    only = summarise(build_datatree({"posterior": {"mu": draws["mu"]}}, dims={}, coords={}, attrs={}), kind="mcmc")
+    assert "mode" not in only.columns
+
+
+def test_what_is_discrete_by_type_or_by_word():
+    posterior = {"mu": np.zeros((2, 5)), "k": np.zeros((2, 5), dtype=int), "z/1": np.zeros((2, 5))}
+    tree = build_datatree({"posterior": posterior}, dims={}, coords={}, attrs={}, discrete={"z/1": "number"})
+    assert list(scalars(tree)) == ["mu", "k", "z.1"]
+    assert list(scalars(tree, continuous=True)) == ["mu"]
+    assert [name for name, v in tree["posterior"].data_vars.items() if is_continuous(v)] == ["mu"]
 
 
 def test_density_is_one_in_all_and_stays_within_bounds():

@@ -15,8 +15,9 @@ from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.errors import OptionError
 
 
-def tree_of(posterior, **statistics):
-    return build_datatree({"posterior": posterior, "sample_stats": statistics}, dims={}, coords={}, attrs={})
+def tree_of(posterior, *, discrete=None, **statistics):
+    groups = {"posterior": posterior, "sample_stats": statistics}
+    return build_datatree(groups, dims={}, coords={}, attrs={}, discrete=discrete)
 
 
 def healthy(seed=0, chains=4, draws=500):
@@ -116,6 +117,25 @@ def test_constants_of_the_model_are_not_stuck(dtype):
 def test_a_discrete_site_is_not_stuck():
     k = np.random.default_rng(0).integers(0, 2, size=(4, 500))
     assert diagnose_chains(tree_of({"mu": healthy(), "k": k})).verdict == "trust"
+
+
+@pytest.mark.parametrize("what", ["number", "label", "function"])
+def test_what_is_discrete_is_no_part_of_the_verdict_beside_what_is_not(what):
+    """Certain, certain but for one chain, different in every chain: all are drawn after the chains have run."""
+    k = np.zeros((4, 500, 3))
+    k[2, 7:, 1] = 1
+    k[..., 2] = np.arange(4.0)[:, None]
+    found = diagnose_chains(tree_of({"mu": healthy(), "k": k}, discrete={"k": what}))
+    alone = diagnose_chains(tree_of({"mu": healthy()}))
+    assert str(found) == str(alone)
+    assert found.verdict == "trust"
+    assert diagnose_chains(tree_of({"mu": healthy(), "k": k})).verdict == "reject"
+
+
+def test_chains_among_discrete_values_alone_are_judged_by_them():
+    k = np.random.default_rng(0).integers(0, 3, size=(4, 500))
+    k[3] = np.minimum(k[3], 1)
+    assert levels(diagnose_chains(tree_of({"k": k})))["the chains disagree"] == "reject"
 
 
 @pytest.mark.parametrize(("count", "level"), [(1, "caution"), (2, "caution"), (3, "reject"), (200, "reject")])
