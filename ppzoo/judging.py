@@ -87,7 +87,10 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
     usable = diagnosis.numbers.get("k_hat", np.inf) <= diagnosis.numbers.get("k_hat_threshold", -np.inf)
     if found is None or weights is None or weights.ndim != 1 or not usable:
         return diagnosis
-    return _joined(diagnosis, diagnose_moments(weights, _scalars(found[1])))
+    with fit.world("sites"):
+        latent = {site.name for site in sites_of(fit.pair.trace_model()) if site.kind == "latent"}
+    continuous = {name: value for name, value in found[1].items() if name in latent}
+    return _joined(diagnosis, diagnose_moments(weights, _scalars(continuous)))
 
 
 def _joined(*diagnoses: Diagnosis) -> Diagnosis:
@@ -153,10 +156,9 @@ def _judge_game(fit: Fit) -> Diagnosis:
 
 
 def _scalars(draws: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
-    """Each scalar of each continuous site, ``(S,)``."""
+    """Each scalar of each site, ``(S,)``."""
     flat: dict[str, NDArray[np.float64]] = {}
     for name, value in draws.items():
-        if value.is_floating_point():
-            columns = value.reshape(len(value), -1).double().numpy(force=True).T
-            flat |= {name if len(columns) == 1 else f"{name}[{i}]": column for i, column in enumerate(columns)}
+        columns = value.reshape(len(value), -1).double().numpy(force=True).T
+        flat |= {name if len(columns) == 1 else f"{name}[{i}]": column for i, column in enumerate(columns)}
     return flat

@@ -14,7 +14,9 @@ from ppzoo.checks import check_columns
 from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
 from ppzoo.datasets.record import Dataset
 from ppzoo.errors import DataError, ModelError
+from ppzoo.inference.density import density_of
 from ppzoo.inference.draws import draw_guide, predict
+from ppzoo.inference.enumeration import Enumeration
 from ppzoo.inference.program import Pair, Site, run_once, sites_of
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from ppzoo.result import Fit
 
-__all__ = ["check_like_fit", "local_sites", "predict_from"]
+__all__ = ["check_like_fit", "local_sites", "predict_from", "replicated", "summed_out"]
 
 _DRAWS = 200
 
@@ -34,7 +36,7 @@ def predict_from(fit: Fit, data: tuple[Any, ...], named: dict[str, Any], draws: 
     if not (data or named):
         with fit.world("predict"):
             values = fit.flat_draws(_at_most(fit, draws), "predict")
-            return predict(fit.pair, values, _count(values, draws), fit.observed).values
+            return predict(fit.pair, replicated(fit, values), _count(values, draws), fit.observed).values
     arguments, complete = _new_data(fit, data, named)
     pair = fit.pair.rebind(arguments)
     with fit.world("predict"):
@@ -56,6 +58,35 @@ def local_sites(sites: Mapping[str, Site]) -> set[str]:
         for name, site in sites.items()
         if site.kind in ("latent", "discrete") and any(row <= {plate for plate, _, _ in site.plates} for row in rows)
     }
+
+
+def summed_out(fit: Fit) -> Enumeration | None:
+    """How a sampler summed out the discrete sites of the fit; ``None`` for other fits and for programs without any."""
+    if fit.outcome.draws is None:
+        return None
+    with fit.world("sites"):
+        discrete = any(site.kind == "discrete" for site in sites_of(fit.pair.trace_model()))
+        return density_of(fit.pair).enumeration if discrete else None
+
+
+def replicated(fit: Fit, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The draws that new observations of the fit's own rows are made from; what is left out is drawn anew.
+
+    Left out are the discrete sites of a row that a sampler summed out, as its likelihood has them: a replicate is
+    another observation, from whichever component. Sites that something else with draws of its own depends on stay, for
+    drawn without that they would contradict it.
+    """
+    enumeration = summed_out(fit)
+    if enumeration is None:
+        return dict(values)
+    with fit.world("sites"):
+        sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
+    anew = {name for name in local_sites(sites) if sites[name].kind == "discrete"}
+    kept = set(values) - anew
+    while held := {known for name in kept for known in enumeration.knows.get(name, ()) if known in anew}:
+        anew -= held
+        kept |= held
+    return {name: value for name, value in values.items() if name in kept}
 
 
 def _same_shape(value: Tensor, site: Site) -> bool:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Fit"]
 
 _DRAWS = 1000  # of a guide, where nobody says how many
+_ROWS = 40  # of the summary that are printed
 
 _CAN = {
     "log_prob": "an exact density, such as 'realnvp', 'gmm' or 'ppca'",
@@ -121,6 +122,9 @@ class Fit:
     def draws(self, n: int | None = None) -> dict[str, Tensor]:
         """Posterior draws of every latent and deterministic site, each ``(n, ...)``.
 
+        Finite discrete sites are summed out while a sampler runs, and drawn afterwards, jointly and exactly, given
+        each of its draws.
+
         Args:
             n: How many; all of a sampler's draws, or 1,000 of a guide's, when ``None``.
 
@@ -152,6 +156,12 @@ class Fit:
         what is predicted. Latent sites keep their posterior draws, except those of a row (inside every plate of an
         observed site): these come from the guide run on the new data, if it is a function and nothing was left out,
         else from the model given the others.
+
+        For the rows of the fit, what is drawn is a second observation of each, as a posterior predictive check needs:
+        continuous sites of a row keep their posterior draws, and discrete ones that a sampler summed out (the component
+        of a mixture) are drawn anew given the others, unless something that keeps its draws depends on them. So the
+        draws have the likelihood of ``to_arviz()``. Discrete sites outside the rows (the one model of two, the states
+        of a single series) keep theirs. For a row's own component take ``fit.draws()``.
 
         Args:
             *data: Arguments as for ``fit``; none for those of the fit.
@@ -204,7 +214,10 @@ class Fit:
         return self._tree
 
     def summary(self) -> pd.DataFrame:
-        """One row per scalar: estimates with their Monte Carlo error; R-hat and ESS for Markov chains only."""
+        """One row per scalar: estimates with their Monte Carlo error; R-hat and ESS for Markov chains only.
+
+        Labels of three or more categories have no mean: ``mode`` is the most frequent one, ``p_mode`` its probability.
+        """
         return summarise(parameter_tree(self) if self.kind == "point" else self.to_arviz(), kind=self.kind)
 
     def diagnose(self) -> Diagnosis:
@@ -221,10 +234,14 @@ class Fit:
         return f"<Fit of {self.source['name']} by {self.method.name}, {self.seconds:.1f} s, seed {self.seed}>"
 
     def __str__(self) -> str:
-        return f"{self!r}\n{format_summary(self.summary())}\n{self.diagnose()}"
+        summary = self.summary()
+        return f"{self!r}\n{format_summary(summary.iloc[:_ROWS])}\n{_more(summary)}{self.diagnose()}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self))}</p>{self.summary().to_html(escape=True)}{self.diagnose()._repr_html_()}"
+        summary = self.summary()
+        table = summary.iloc[:_ROWS].to_html(escape=True, na_rep="-")
+        more = f"<p>{more}</p>" if (more := _more(summary)) else ""
+        return f"<p>{html.escape(repr(self))}</p>{table}{more}{self.diagnose()._repr_html_()}"
 
     @functools.cached_property
     def _tree(self) -> xr.DataTree:
@@ -303,3 +320,8 @@ class Fit:
         arguments = self.pair.data
         values = {f"arg{i}": v for i, v in enumerate(arguments.args)} | arguments.kwargs
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _more(summary: pd.DataFrame) -> str:
+    """What is said of the rows that are not printed."""
+    return f"({len(summary) - _ROWS} more in fit.summary())\n" if len(summary) > _ROWS else ""

@@ -9,10 +9,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
 from pyro.nn import PyroModule
 from torch import nn
 
 import ppzoo
+from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.errors import OptionError
 from ppzoo.judging import judge
 
@@ -68,6 +70,38 @@ def test_chains_are_judged_as_chains():
     assert "k_hat" not in fit.diagnose().numbers
     short = ppzoo.fit(conjugate, Y, method="nuts", chains=2, warmup=20, draws=4)
     assert short.diagnose().verdict == "reject"
+
+
+ROWS = torch.tensor([-8.0, 8.0, -2.1, -1.3, -2.6, 2.2, 1.8, 0.1, 2.9, -1.0], dtype=torch.float64)
+
+
+def mixture(x):
+    """The labels of the first rows are certain, and those of the others are not."""
+    low = pyro.sample("low", dist.Normal(-2.0, 0.5))
+    apart = pyro.sample("apart", dist.LogNormal(1.4, 0.2))
+    with pyro.plate("row", len(x)):
+        z = pyro.sample("z", dist.Bernoulli(0.5))
+        loc = pyro.deterministic("loc", low + apart * z)
+        pyro.deterministic("upper", 1.0 * z)
+        pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+
+@pytest.mark.filterwarnings("error")
+def test_discrete_sites_change_no_verdict():
+    """Nor do functions of them: verdict and figures are those of the continuous sites; what is undefined is a dash."""
+    fit = ppzoo.fit(mixture, ROWS, method="nuts", chains=4, warmup=300, draws=300)
+    z = fit.draws()["z"]
+    assert z[:, :2].unique(dim=0).tolist() == [[0.0, 1.0]]
+    assert fit.diagnose().verdict == "trust", str(fit.diagnose())
+    assert not [finding for finding in fit.diagnose().findings if "constant" in finding.what]
+    continuous = fit.to_arviz()["posterior"].to_dataset()[["low", "apart"]]
+    alone = diagnose_chains(xr.DataTree.from_dict({"posterior": continuous})).numbers
+    for name in ("r_hat", "ess_bulk", "ess_tail"):
+        assert fit.diagnose().numbers[name] == alone[name]
+    rows = {row.split()[0]: row.split()[1:] for row in str(fit).splitlines() if row.startswith("z[")}
+    assert rows["z[1]"] == ["1", "0", "1", "1", "1", "-", "-", "-", "-", "-"]
+    assert fit.summary().loc["z[7]", "r_hat"] < 1.05
+    assert fit.summary().loc["z[7]", "mean"] == float(z[:, 7].mean())
 
 
 def test_chains_that_share_their_starts_are_judged_by_groups():

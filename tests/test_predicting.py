@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pyro
@@ -116,3 +118,70 @@ def test_a_program_that_observes_nothing_predicts_nothing():
     fit = ppzoo.fit(model, (), steps=5)
     with pytest.raises(ModelError, match="observes nothing"):
         fit.predict()
+
+
+def replicates(model, x, *, draws=400):
+    fit = ppzoo.fit(model, x, method="nuts", chains=4, warmup=50, draws=100)
+    return fit, fit.predict(draws=draws)["x"]
+
+
+THREES = torch.full((20,), 3.0, dtype=torch.float64)
+
+
+def test_a_replicate_of_a_row_is_from_any_component():
+    """Every row is surely of the upper component, and 0.3 of its replicates are: 5 standard errors, 1e-6.
+
+    The tree has the same predictions, which is what its likelihood is of.
+    """
+
+    def model(x):
+        spread = pyro.sample("spread", dist.LogNormal(-1.0, 0.1))
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3))
+            pyro.sample("x", dist.Normal(6 * z - 3, spread), obs=x)
+
+    fit, x = replicates(model, THREES)
+    assert bool((fit.draws()["z"] == 1).all())
+    error = (0.3 * 0.7 / 8000) ** 0.5
+    assert abs(float((x > 0).double().mean()) - 0.3) < 5 * error
+    assert abs(float((fit.to_arviz()["posterior_predictive"]["x"].values > 0).mean()) - 0.3) < 5 * error
+
+
+def test_a_discrete_site_of_all_rows_keeps_its_draws():
+    def model(x):
+        spread = pyro.sample("spread", dist.LogNormal(-1.0, 0.1))
+        z = pyro.sample("z", dist.Bernoulli(0.3))
+        with pyro.plate("row", len(x)):
+            pyro.sample("x", dist.Normal(6 * z - 3, spread), obs=x)
+
+    fit, x = replicates(model, THREES)
+    assert bool((x > 0).all())
+    assert bool((fit.predict(torch.zeros(5, dtype=torch.float64))["x"] > 0).all())  # and for new rows
+
+
+def test_a_discrete_site_that_a_kept_one_depends_on_is_kept_with_it():
+    """The row's own mean is near 4 where z is 1, and its value 10 above the mean: drawn anew, z would contradict it."""
+
+    def model(x):
+        spread = pyro.sample("spread", dist.LogNormal(-1.0, 0.1))
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3))
+            mean = pyro.sample("mean", dist.Normal(4 * z, 0.5))
+            pyro.sample("x", dist.Normal(mean + 10 * z, spread), obs=x)
+
+    x = torch.tensor([14.0, 0.0, 14.2], dtype=torch.float64)
+    assert float((replicates(model, x)[1] - x).abs().max()) < 5
+
+
+def test_states_of_one_series_keep_their_draws_and_those_of_many_are_drawn_anew():
+    def model(x):
+        spread = pyro.sample("spread", dist.LogNormal(-1.0, 0.1))
+        with pyro.plate("series", x.shape[1]) if x.dim() > 1 else nullcontext():
+            z = torch.tensor(0)
+            for t in pyro.markov(range(len(x))):
+                z = pyro.sample(f"z_{t}", dist.Bernoulli(0.3 + 0.4 * z))
+                pyro.sample("x" if t == 0 else f"x_{t}", dist.Normal(6 * z - 3, spread), obs=x[t])
+
+    assert bool((replicates(model, THREES[:2])[1] > 0).all())
+    anew = replicates(model, THREES[:20].reshape(2, 10))[1]
+    assert abs(float((anew > 0).double().mean()) - 0.3) < 5 * (0.3 * 0.7 / 4000) ** 0.5

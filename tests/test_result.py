@@ -351,6 +351,27 @@ def test_a_fit_shows_itself(svi, nuts, mixture, exact):
         assert "<table" in fit._repr_html_()
 
 
+def test_a_thousand_labels_are_not_printed_and_come_back_from_a_folder(tmp_path):
+    def model(y):
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            z = pyro.sample("z", dist.Categorical(torch.ones(3) / 3))
+            pyro.sample("y", dist.Normal(level + z, 1.0), obs=y)
+
+    fit = ppzoo.fit(model, torch.linspace(-2, 4, 1000), method="nuts", chains=2, warmup=20, draws=10)
+    table = str(fit).partition("verdict")[0].splitlines()
+    assert len(table) == 1 + 1 + 40 + 1
+    assert table[2].startswith("level")
+    assert table[-1] == "(961 more in fit.summary())"
+    assert "(961 more in fit.summary())" in fit._repr_html_()
+    assert "nan" not in fit._repr_html_().lower()
+    assert len(fit.summary()) == 1001
+    again = ppzoo.load(fit.save(tmp_path / "fit"), model=model)
+    for name, value in fit.draws().items():
+        assert torch.equal(again.draws()[name], value)
+    assert str(again) == str(fit)
+
+
 def test_names_with_markup_stay_text():
     name = "<img src=x onerror=alert(1)>"
 

@@ -77,3 +77,46 @@ def test_a_loop_over_draws_is_said():
 
     fit = ppzoo.fit(model, torch.tensor([1.0, -2.0]), method="nuts", chains=1, warmup=20, draws=5)
     assert "one draw at a time" in fit.to_arviz().attrs["notes"]
+
+
+X = torch.tensor([-30.0, -1.9, 0.3, 2.4, -0.2, 1.1], dtype=torch.float64)
+
+
+def mixture(x):
+    low = pyro.sample("low", dist.Normal(-1.0, 0.5))
+    high = pyro.deterministic("high", low + 2.5)
+    with pyro.plate("row", len(x)):
+        z = pyro.sample("z", dist.Bernoulli(0.4))
+        kind = pyro.sample("kind", dist.Categorical(torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)))
+        loc = pyro.deterministic("loc", torch.where(z == 1, high, low))
+        pyro.sample("x", dist.Normal(loc + 0.0 * kind, 1.0), obs=x)
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return ppzoo.fit(mixture, X, method="nuts", chains=2, warmup=50, draws=50)
+
+
+def test_discrete_draws_are_in_the_tree_after_all_else(mixed):
+    posterior = mixed.to_arviz()["posterior"]
+    assert list(posterior.data_vars) == ["low", "high", "z", "kind", "loc"]
+    assert posterior["z"].dims == ("chain", "draw", "row")
+    assert {name: v.attrs.get("discrete") for name, v in posterior.data_vars.items()} == {
+        "low": None, "high": None, "loc": "function", "z": "number", "kind": "label",
+    }  # fmt: skip
+    np.testing.assert_array_equal(posterior["z"].values, mixed.outcome.draws["z"].numpy())
+    expected = posterior["low"].values[..., None] + 2.5 * posterior["z"].values
+    np.testing.assert_allclose(posterior["loc"].values, expected, rtol=1e-12)
+    np.testing.assert_allclose(posterior["high"].values, posterior["low"].values + 2.5, rtol=1e-12)
+    np.testing.assert_allclose(mixed.draws()["loc"].numpy(), expected.reshape(100, 6), rtol=1e-12)
+    assert "one draw at a time" not in mixed.to_arviz().attrs["notes"]
+
+
+def test_likelihoods_of_a_mixture_are_those_of_its_sum(mixed):
+    """Whatever was drawn for the discrete sites: what LOO needs; and their own probabilities are no prior."""
+    tree = mixed.to_arviz()
+    low = tree["posterior"]["low"].values[..., None]
+    parts = [np.log(w) - 0.5 * (X.numpy() - low - s) ** 2 for w, s in ((0.6, 0.0), (0.4, 2.5))]
+    expected = np.logaddexp(*parts) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(tree["log_likelihood"]["x"].values, expected, rtol=1e-10)
+    assert list(tree["log_prior"].data_vars) == ["low"]

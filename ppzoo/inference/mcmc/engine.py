@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.inference.density import density_of
+from ppzoo.inference.discrete import completed
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.keeping import Keeper, Memory
 from ppzoo.inference.mcmc.kernel import Kernel
@@ -55,7 +56,8 @@ def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: 
 
     Raises:
         FitError: If no starting point was found.
-        ModelError: If the program has no continuous latent site, or its structure changes.
+        ModelError: If the program has no continuous latent site, discrete ones that cannot be summed out, or its
+            structure changes.
         KeyboardInterrupt: If the run was interrupted before there were draws to look at.
     """
     pair.first_run()
@@ -74,11 +76,12 @@ def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: 
             if sampling.fewest < _FEWEST:
                 raise KeyboardInterrupt(sampling.stopped()) from None
     draws, statistics = sampling.results(batch)
+    draws, slow = completed(pair, draws, run.seed)
     return Outcome(
         draws=draws,
         statistics=statistics,
         numbers=dict(sampling.numbers),
-        notes=(*_roads(flat, machine, reason), *_choices(options, pooled=pooled)),
+        notes=(*_roads(flat, machine, reason), *_choices(options, pooled=pooled), *slow),
         findings=(*held_parameters(pair), *sampling.findings()),
         interrupted=sampling.fewest < options.draws,
     )

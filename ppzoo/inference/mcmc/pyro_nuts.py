@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ppzoo.inference.density import Density, density_of, find_start
+from ppzoo.inference.discrete import completed
 from ppzoo.inference.mcmc.options import SamplerOptions, check_tree_depth, held_parameters
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair
@@ -50,9 +51,11 @@ class PyroNUTS(SamplerOptions):
             for chain in range(self.chains):
                 with random_state(stream_seed(run.seed, "chain", chain)):
                     self._chain(chain, density, pair, record, progress)
+        draws, notes = completed(pair, record.stacked_draws(self.chains), run.seed)
         return Outcome(
-            draws=record.stacked_draws(self.chains),
+            draws=draws,
             statistics=record.stacked_statistics(self.chains),
+            notes=notes,
             findings=tuple(held_parameters(pair)),
         )
 

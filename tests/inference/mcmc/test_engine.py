@@ -6,8 +6,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy.stats import chi2
 
 import ppzoo
+from ppzoo.errors import ModelError
 from ppzoo.inference.mcmc import engine
 from ppzoo.inference.mcmc.machine import Native, Replayed
 
@@ -96,6 +98,104 @@ def test_where_the_chains_began_is_told():
     assert "The chains began at prior." in fit(init="prior", draws=4).notes
     guide = ppzoo.fit(model, Y, method="svi", steps=20)
     assert any(note.startswith("The chains began at draws of <Fit of model by svi") for note in fit(init=guide).notes)
+
+
+X = torch.tensor([-1.9, 0.3, 2.4, -0.2, 1.1, -3.0], dtype=torch.float64)
+
+
+def mixture(x):
+    low = pyro.sample("low", dist.Normal(-1.0, 0.5))
+    share = pyro.sample("share", dist.Beta(2.0, 2.0))
+    with pyro.plate("row", len(x)):
+        z = pyro.sample("z", dist.Bernoulli(share))
+        pyro.sample("x", dist.Normal(low + 2.5 * z, 1.0), obs=x)
+
+
+def responsibilities(draws):
+    """Probability of the upper component of each row, ``(S, N)``."""
+    low, share = draws["low"][:, None], draws["share"][:, None]
+    lower, upper = (dist.Normal(low + shift, 1.0).log_prob(X) for shift in (0.0, 2.5))
+    return torch.sigmoid(share.logit() + upper - lower)
+
+
+@pytest.mark.parametrize("method", ["nuts", "hmc", "chees", "pyro-nuts"])
+def test_discrete_sites_are_drawn_given_every_draw(method):
+    """Ones of each row against their responsibilities, standardised: 6 z-values squared, false alarm rate 1e-6."""
+    options = {"chains": 1, "draws": 150} if method == "pyro-nuts" else {"chains": 16, "draws": 150}
+    draws = ppzoo.fit(mixture, X, method=method, warmup=100, seed=1, **options).draws()
+    p = responsibilities(draws)
+    assert draws["z"].shape == p.shape
+    score = (draws["z"] - p).sum(0) / (p * (1 - p)).sum(0).sqrt()
+    assert float((score**2).sum()) < chi2.isf(1e-6, len(X))
+    assert float((p.std(0) / p.mean(0)).max()) > 0.1  # the draws differ, so their responsibilities do
+
+
+STAY = torch.tensor([[0.8, 0.2], [0.3, 0.7]], dtype=torch.float64)
+
+
+def series(x):
+    """A hidden Markov model that starts in state 0."""
+    apart = pyro.sample("apart", dist.LogNormal(0.5, 0.3))
+    z = torch.tensor(0)
+    for t in pyro.markov(range(len(x))):
+        z = pyro.sample(f"z_{t}", dist.Categorical(STAY[z]))
+        pyro.sample(f"x_{t}", dist.Normal(apart * z, 1.0), obs=x[t])
+
+
+def test_states_of_a_hidden_markov_model_are_smoothed_given_every_draw():
+    """Every state against its probability by forward and backward sums: 6 z-values squared, false alarm rate 1e-6.
+
+    Neighbours in the series depend on each other, and are not summed: each has 1e-6 / 6.
+    """
+    draws = ppzoo.fit(series, X, method="nuts", chains=16, warmup=100, draws=100, seed=1).draws()
+    likelihood = dist.Normal(torch.stack([0 * draws["apart"], draws["apart"]], 1)[:, None], 1.0).log_prob(X[:, None])
+    likelihood = likelihood.exp()  # (S, T, 2)
+    forward, backward = [STAY[0] * likelihood[:, 0]], [torch.ones(len(likelihood), 2, dtype=torch.float64)]
+    for t in range(1, len(X)):
+        forward.append((forward[-1] @ STAY) * likelihood[:, t])
+        backward.insert(0, (likelihood[:, -t] * backward[0]) @ STAY.T)
+    for t, (f, b) in enumerate(zip(forward, backward, strict=True)):
+        p = (f * b)[:, 1] / (f * b).sum(1)
+        score = float((draws[f"z_{t}"] - p).sum() / (p * (1 - p)).sum().sqrt())
+        assert score**2 < chi2.isf(1e-6 / len(X), 1)
+
+
+def test_discrete_draws_depend_on_nothing_beside_the_chain():
+    """As the continuous ones of chains that learn alone; and a longer run begins with the shorter."""
+    options = {"method": "nuts", "warmup": 40, "seed": 1, "adapt": "per_chain"}
+    many = ppzoo.fit(mixture, X, chains=5, draws=30, **options).outcome.draws
+    few = ppzoo.fit(mixture, X, chains=2, draws=20, **options).outcome.draws
+    assert torch.allclose(few["low"], many["low"][:2, :20], rtol=1e-6)
+    assert torch.equal(few["z"], many["z"][:2, :20])
+
+
+def crossed(x):
+    a = pyro.sample("a", dist.LogNormal(0.0, 1.0))
+    rows, columns = pyro.plate("rows", 2, dim=-2), pyro.plate("columns", 3, dim=-1)
+    with rows:
+        r = pyro.sample("r", dist.Bernoulli(0.5))
+    with columns:
+        c = pyro.sample("c", dist.Bernoulli(0.5))
+    with rows, columns:
+        pyro.sample("x", dist.Normal(a * r * c, 1.0), obs=x.reshape(2, 3))
+
+
+@pytest.mark.parametrize("method", ["nuts", "hmc", "chees", "pyro-nuts"])
+def test_what_cannot_be_summed_out_is_told_before_anything_is_sampled(method, monkeypatch):
+    monkeypatch.setattr(engine._Sampling, "begin", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(ModelError, match=r"cannot be summed out; got sites 'c', 'r'"):
+        ppzoo.fit(crossed, X, method=method)
+
+
+def test_a_program_that_is_run_draw_by_draw_for_them_says_so():
+    def stubborn(x):
+        low = pyro.sample("low", dist.Normal(-1.0, 0.5))
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Normal(low + z if low.item() < 99 else z, 1.0), obs=x)
+
+    found = ppzoo.fit(stubborn, X, method="pyro-nuts", chains=1, warmup=20, draws=4)
+    assert "The discrete sites were drawn one draw at a time." in found.notes
 
 
 def interrupted_after(calls, monkeypatch, *, warm_up):
