@@ -14,7 +14,8 @@ Shapes: ``C`` chains, ``D`` unconstrained coordinates, in the order of the progr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -23,7 +24,9 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from ppzoo.errors import ModelError, PPZooError
 from ppzoo.inference.density import Density
+from ppzoo.inference.door import MatrixError, check_steady, failed_at_values
 from ppzoo.inference.draws import map_draws
 from ppzoo.inference.graph.tracing import NotTraceable, refusing, trace
 
@@ -72,11 +75,23 @@ def flatten(density: Density, like: Tensor) -> FlatDensity:
     Args:
         density: Of named values.
         like: A scalar of the floating type and device of the vectors.
+
+    Raises:
+        ModelError: If there is no coordinate, or the program is another from run to run or fails at some values.
     """
     size = density.size
+    if size == 0:
+        raise ModelError(
+            "has no unknown number to sample",
+            argument="model",
+            got=", ".join(f"{site.name!r} of shape {site.shape}" for site in density.sites if site.kind == "latent"),
+            expected="a continuous latent site that can take more than one value",
+            remedy="Check the sizes of the data: a simplex of one entry is 1, and an empty site holds nothing.",
+        )
     like = like.new_zeros(size)
-    program = _one_chain(density)
-    points = torch.linspace(-1.0, 1.0, _CHECKS * size, dtype=like.dtype, device=like.device).reshape(size, _CHECKS).T
+    points = torch.linspace(-1.0, 1.0, _CHECKS * size, dtype=like.dtype, device=like.device).reshape(_CHECKS, size)
+    check_steady(density, [density.named(point) for point in points], tolerance=_tolerance(like))
+    program = _forgiving(_one_chain(density))
     reasons = []
     for road, build in (("graph", _graph), ("chains as a batch dimension", _batched)):
         try:
@@ -104,17 +119,51 @@ def _graph(density: Density, like: Tensor) -> Function:
     return trace(_one_chain(density), [like + 0.1])
 
 
-def _batched(density: Density, _: Tensor) -> Function:
+def _forgiving(program: Function) -> Function:
+    """A matrix that cannot be decomposed is NaN where it would raise: one chain far out must not end the others."""
+
+    def function(q: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            with _explained():
+                return program(q)
+        except MatrixError:
+            return q.new_tensor(math.nan), torch.full_like(q, math.nan)
+
+    return function
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Whatever the user's code raises while it is sampled, as an error that says so."""
+    try:
+        yield
+    except (PPZooError, MatrixError):
+        raise
+    except Exception as error:
+        raise failed_at_values(error) from error
+
+
+def _batched(density: Density, like: Tensor) -> Function:
     if density.enumerates:
         raise NotTraceable("discrete sites are summed out, which needs the dimensions to the left of the plates")
 
-    def rows(q: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
+    one = _forgiving(_one_chain(density))
+
+    def together(q: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad(), _explained():
             leaf = q.detach().requires_grad_(True)
             value = density.log_densities(leaf)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient
 
+    def rows(q: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            return together(q)
+        except MatrixError:
+            return _stacked([one(row) for row in q])
+
+    with refusing():
+        together(torch.stack([like + 0.1, like - 0.1]))  # a failing matrix must not hide that it cannot broadcast
     return _Opaque(rows)
 
 
@@ -123,9 +172,13 @@ def _check(function: Function, program: Function, points: Tensor) -> None:
     with refusing():
         found = torch.func.vmap(function)(points)
     for mine, theirs in zip(found, _stacked([program(point) for point in points]), strict=True):
-        tolerance = _TOLERANCE.get(theirs.dtype, _TOLERANCE[torch.float32])
+        tolerance = _tolerance(theirs)
         if mine.shape != theirs.shape or not torch.allclose(mine, theirs, tolerance, tolerance, equal_nan=True):
             raise NotTraceable("it gives other numbers than the program: its structure depends on values")
+
+
+def _tolerance(like: Tensor) -> float:
+    return _TOLERANCE.get(like.dtype, _TOLERANCE[torch.float32])
 
 
 def _stacked(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ppzoo.datasets.arguments import Arguments
+from ppzoo.errors import ModelError
 from ppzoo.inference.density import density_of
 from ppzoo.inference.flat import flatten
 from ppzoo.inference.graph.tracing import trace
@@ -152,3 +153,64 @@ def test_the_sum_over_assignments_by_hand(world):
     jacobian = transform.log_abs_det_jacobian(q[:2], weights)
     prior = dist.Dirichlet(torch.ones(3)).log_prob(weights) + dist.Normal(0.0, 3.0).log_prob(locs).sum()
     assert float(flat.function(q)[0]) == pytest.approx(float(rows.sum() + prior + jacobian), rel=1e-12)
+
+
+def test_a_program_without_a_number_to_sample(world):
+    def model():
+        pyro.sample("simplex", dist.Dirichlet(torch.ones(1)))
+        pyro.sample("empty", dist.Normal(0.0, 1.0).expand([0]).to_event(1))
+
+    with pytest.raises(
+        ModelError, match=r"no unknown number to sample; got 'simplex' of shape \(1,\), 'empty' of shape"
+    ):
+        flatten(density(model), torch.zeros(()))
+
+
+def matrix(a):
+    """Two observations whose correlation is ``a``: no covariance where ``|a| > 1``."""
+    ones = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    factor = torch.linalg.cholesky(torch.eye(2) + ones * a[..., None, None])
+    pyro.sample("z", dist.MultivariateNormal(torch.zeros(2), scale_tril=factor), obs=torch.ones(2))
+
+
+def on_the_graph():
+    matrix(pyro.sample("a", dist.Normal(0.0, 0.4)))
+
+
+def in_a_batch():
+    on_the_graph()
+    p = pyro.sample("p", dist.Dirichlet(torch.ones(3)))
+    pyro.sample("y", dist.Multinomial(10, p), obs=torch.tensor([1.0, 2.0, 7.0]))
+
+
+def one_by_one():
+    on_the_graph()
+    pyro.factor("nothing", 0.0 * float(pyro.sample("x", dist.Normal(0.0, 1.0)).detach()) * torch.ones(()))
+
+
+FAR_OUT = [
+    (on_the_graph, "graph"),
+    (in_a_batch, "chains as a batch dimension"),
+    (one_by_one, "one chain at a time"),
+]
+
+
+@pytest.mark.parametrize(("model", "road"), FAR_OUT)
+def test_a_matrix_that_cannot_be_decomposed_is_nan_for_its_chain_alone(world, model, road):
+    flat = flatten(density(model), torch.zeros(()))
+    assert flat.road == road
+    q = torch.zeros(3, flat.density.size)
+    q[:, 0] = torch.tensor([0.2, 1.7, -0.4])
+    values, gradients = torch.func.vmap(flat.function)(q)
+    assert values.isfinite().tolist() == [True, False, True]
+    assert gradients.isfinite().all(1).tolist() == [True, False, True]
+
+
+def test_what_a_program_raises_far_out_is_said(world):
+    def model():
+        if float(pyro.sample("x", dist.Normal(0.0, 1.0))) > 2.5:
+            raise ValueError("too large")
+
+    flat = flatten(density(model), torch.zeros(()))
+    with pytest.raises(ModelError, match=r"model: failed at values .*ValueError: too large"):
+        torch.func.vmap(flat.function)(torch.tensor([[0.0], [3.0]]))

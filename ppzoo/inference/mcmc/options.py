@@ -13,6 +13,8 @@ from ppzoo.inference.program import Pair, check_program_like
 
 __all__ = ["STARTS", "BatchOptions", "SamplerOptions", "check_tree_depth", "held_parameters"]
 
+_MOST_CHAINS = 2**20  # more are a slip: their states alone fill a memory
+_MOST_DRAWS = 2**31 - 1  # what is counted stays far below 2**63
 STARTS = ("uniform", "prior", "median", "map", "pathfinder")
 
 
@@ -21,7 +23,7 @@ class SamplerOptions:
     """The options that all samplers share.
 
     Attributes:
-        chains: Number of chains, each from its own starting point and random stream.
+        chains: Number of chains, each from its own starting point and random stream; at most a million (``2**20``).
         warmup: Draws per chain that adapt step size and metric and are not kept; at least 20.
         draws: Draws per chain that are kept; at least 4.
         target_accept: Mean acceptance that the step size is tuned to, in (0, 1).
@@ -46,9 +48,10 @@ class SamplerOptions:
     target_accept: float = 0.8
 
     def __post_init__(self) -> None:
-        check_integer("chains", self.chains)
-        check_integer("warmup", self.warmup, minimum=20, why="for fewer leave the step size at its first guess")
-        check_integer("draws", self.draws, minimum=4, why="for the diagnostics need four")
+        check_integer("chains", self.chains, maximum=_MOST_CHAINS)
+        fewer = "for fewer leave the step size at its first guess"
+        check_integer("warmup", self.warmup, minimum=20, maximum=_MOST_DRAWS, why=fewer)
+        check_integer("draws", self.draws, minimum=4, maximum=_MOST_DRAWS, why="for the diagnostics need four")
         check_real("target_accept", self.target_accept, above=0, below=1)
 
     def check_model(self, model: object) -> None:
@@ -78,17 +81,19 @@ class BatchOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integer("thin", self.thin)
+        check_integer("thin", self.thin, maximum=_MOST_DRAWS)
         if self.max_chains_per_batch is not None:
             check_integer("max_chains_per_batch", self.max_chains_per_batch)
         if isinstance(self.init, str):
             check_choice("init", self.init, STARTS)
-        elif not callable(getattr(self.init, "flat_draws", None)):
+        elif isinstance(self.init, type) or not callable(getattr(self.init, "flat_draws", None)):
+            kind = self.init if isinstance(self.init, type) else type(self.init)
             raise OptionError(
                 "is no place to start from",
                 argument="init",
-                got=f"a {type(self.init).__name__}",
+                got=f"the class {kind.__name__}" if kind is self.init else f"a {kind.__name__}",
                 expected=f"one of {', '.join(STARTS)}, or a fit of the same model",
+                remedy="Fit it by SVI first, say, and pass that fit.",
             )
 
 

@@ -22,11 +22,14 @@ def sampler(request):
     [
         ({"chains": 0}, "chains: must be a whole number in range; got 0"),
         ({"chains": -1}, "chains"),
+        ({"chains": 2**20 + 1}, "got 1048577; expected an int >= 1 and <= 1048576"),
         ({"draws": 0}, "draws"),
+        ({"draws": 10**30}, "expected an int >= 4 and <= 2147483647"),
         ({"draws": 2.5}, r"got 2\.5"),
         ({"draws": 3}, "expected an int >= 4"),
         ({"warmup": 0}, "warmup"),
         ({"warmup": -5}, "warmup"),
+        ({"warmup": 2**31}, "and <= 2147483647"),
         ({"target_accept": 1.5}, "target_accept"),
         ({"target_accept": 0}, "target_accept"),
     ],
@@ -49,7 +52,9 @@ def test_depth_of_a_tree_outside_its_range(sampler, depth):
     [
         ({"thin": 0}, "thin: must be a whole number in range; got 0"),
         ({"init": "priors"}, r"init: .*'priors'.*prior"),
+        ({"thin": 2**31}, "thin"),
         ({"init": 3}, "init: is no place to start from; got a int; expected one of uniform, prior"),
+        ({"init": ppzoo.Fit}, "init: is no place to start from; got the class Fit; expected .*Fit it by SVI first"),
         ({"max_chains_per_batch": 0}, "max_chains_per_batch: must be a whole number in range; got 0"),
     ],
 )
