@@ -3,8 +3,9 @@ r"""The No-U-Turn sampler as a machine that takes one gradient at a time.
 A trajectory is doubled, forwards or backwards at random, until it turns or diverges; its next state is drawn from all
 its points with weights :math:`e^{-H}`, multinomially inside the new half and with a bias towards it at each doubling
 (Hoffman and Gelman 2014, https://jmlr.org/papers/v15/hoffman14a.html; Betancourt 2017,
-https://arxiv.org/abs/1701.02434). Beside the whole tree's criterion, the two overlaps between old and new half are
-checked, as in Stan since 2.21.
+https://arxiv.org/abs/1701.02434). It turns when the tree or any balanced subtree of it does, by one criterion:
+only then is each state as likely to have begun the trajectory as another. (A check that only the whole tree must pass,
+such as one over the seam of its last two halves, breaks that.)
 
 :func:`step` advances **one chain by one leapfrog**: it has no loop and no branch, only selections, so that any number
 of chains advance together, each inside its own tree. A chain whose tree has ended reports its draw and starts the next
@@ -176,14 +177,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
     right = _pick(joined & forwards, (z.q, z.p, z.g), (s.right_q, s.right_p, s.right_g))
     momentum = torch.where(joined, s.momentum + new_momentum, s.momentum)
     depth = s.depth + joined.to(s.depth.dtype)
-    seam = torch.where(forwards, s.right_p, s.left_p)  # the old half's end where the new half begins
-    far = torch.where(forwards, s.left_p, s.right_p)
-    begin = torch.where(write[0], z.p, s.leaves_p[0])  # leaves_p[0], and the other leaves need not be kept
-    turned_back = (
-        turns(left[1], right[1], momentum, s.inverse_mass)
-        | turns(far, begin, s.momentum + begin, s.inverse_mass)
-        | turns(seam, z.p, new_momentum + seam, s.inverse_mass)
-    )
+    turned_back = turns(left[1], right[1], momentum, s.inverse_mass)
     ended = turned | diverging | (full & (turned_back | (depth.to(s.limit.dtype) >= s.limit)))
     info = Info(
         draw_q, draw_g, draw_lp, acceptance / leapfrogs, s.step_size, depth, leapfrogs, diverging,
