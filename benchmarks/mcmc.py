@@ -175,7 +175,8 @@ def _count(model: str, options: argparse.Namespace) -> None:
         for name in _racing(chains, options):
             if name == "pyro" or why_not(name) is not None:
                 continue
-            settings = Settings(chains, options.warmup, draws, options.seed, options.device)
+            method = SAMPLERS[name].method
+            settings = Settings(chains, options.warmup, draws, options.seed, options.device, method)
             found = counted(model, name, settings, options.limit)
             print(f"{model}, {chains} chains, {name}: {found}", flush=True)
             record = {"model": model, "chains": chains, "sampler": name, "settings": asdict(settings)} | found

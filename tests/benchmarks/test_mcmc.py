@@ -148,6 +148,16 @@ def test_a_record_says_where_it_comes_from(path):
     assert record["gate_passed"] == (bool(record["runs"]) and not any(run["failures"] for run in record["runs"]))
 
 
+@pytest.mark.parametrize("path", sorted((RESULTS / "mcmc" / "gradients").glob("*.json")), ids=lambda path: path.stem)
+def test_a_count_of_gradients_says_where_it_comes_from(path):
+    from mcmc.records import read
+
+    record = read(path)
+    assert path.stem == f"{record['model']}-{record['chains']}-{record['sampler']}"
+    assert {"commit", "hardware", "versions", "settings"} <= set(record)
+    assert record["executed"] >= record["needed"] > 0
+
+
 MODELS = ("eight_schools", "german_credit", "radon", "gaussian_process", "state_space", "mixture")
 
 
