@@ -11,7 +11,9 @@ from torch import Tensor
 from ppzoo.errors import ModelError
 from ppzoo.inference.density import TRIES, no_start
 from ppzoo.inference.flat import FlatDensity
-from ppzoo.inference.mcmc.streams import uniforms
+from ppzoo.inference.map_estimate import map_estimate
+from ppzoo.inference.mcmc.streams import chain_keys, uniforms
+from ppzoo.inference.pathfinder import pathfinder
 from ppzoo.inference.program import Pair
 from ppzoo.inference.start import RADIUS, prior_draw, prior_median
 from ppzoo.isolation import random_state
@@ -20,6 +22,8 @@ from ppzoo.rng import stream_seed
 __all__ = ["starting_points"]
 
 _PURPOSE = 2  # of the noise that starting points are made of
+_PATHS = 8  # uphill, from uniform points of their own, however many chains there are
+_PATH_DRAWS = 100  # at least as many as chains, of each path's normal
 
 Propose = Callable[[Tensor, int], Tensor]  # numbers of chains (n,) and of the try -> points (n, D)
 
@@ -59,7 +63,20 @@ def _proposals(init: Any, flat: FlatDensity, pair: Pair, keys: Tensor, seed: int
         return lambda chains, attempt: torch.stack(
             [_of_program(flat, pair, strategy, stream_seed(seed, "start", chain, attempt)) for chain in chains.tolist()]
         )
+    if init in ("map", "pathfinder"):
+        points = _uphill(init, flat, pair, len(keys), seed)
+        return lambda chains, _: points[chains % len(points)]
     return _from_fit(init, flat, pair, keys)
+
+
+def _uphill(init: str, flat: FlatDensity, pair: Pair, chains: int, seed: int) -> Tensor:
+    """The highest mode that paths from uniform points find ``(1, D)``, or draws of normals along these ``(n, D)``."""
+    keys = chain_keys(seed, _PATHS, "start", init).to(flat.like.device)
+    starts = starting_points("uniform", flat, pair, keys, seed, min(_PATHS, flat.at_once))
+    if init == "map":
+        return map_estimate(flat, starts).position[None]
+    noise = stream_seed(seed, "start", init)
+    return pathfinder(flat, starts, seed=noise, draws=chains, draws_per_path=max(_PATH_DRAWS, chains)).draws
 
 
 def _uniforms(keys: Tensor, attempt: int, n: int) -> Tensor:

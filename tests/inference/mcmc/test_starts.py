@@ -62,11 +62,38 @@ def test_an_improper_site_starts_without_being_drawn():
     assert bool((starts("prior", 20, program=improper).abs() < 2).all())
 
 
-@pytest.mark.parametrize("init", ["uniform", "prior", "median"])
+def log_density(mu, scale):
+    """Of the program over unconstrained values, where the log of the scale is its coordinate: no Jacobian is left."""
+    data = dist.Normal(mu, scale.exp()).log_prob(Y.double()[:, None]).sum(0)
+    return data + dist.Normal(100.0, 1.0).log_prob(mu) + dist.Normal(3.0, 0.1).log_prob(scale)
+
+
+def test_all_chains_start_at_the_mode():
+    q = starts("map", 5)
+    assert torch.equal(q, q[:1].expand(5, 2))
+    grid = q[0] + torch.cartesian_prod(torch.linspace(-0.1, 0.1, 21), torch.linspace(-0.1, 0.1, 21)).double()
+    best = grid[log_density(grid[:, 1], grid[:, 0]).argmax()]
+    torch.testing.assert_close(best, q[0], rtol=0, atol=1e-6)
+
+
+def test_pathfinders_starts_are_draws_near_the_posterior():
+    """Importance resampling of 8 x 300 draws of a nearly normal posterior: 6 standard errors of 300 draws."""
+    q = starts("pathfinder", 300)
+    assert len(q[:, 0].unique()) == 300
+    axes = torch.linspace(2.0, 4.5, 400).double(), torch.linspace(90.0, 105.0, 400).double()
+    grid = torch.cartesian_prod(*axes)
+    weight = torch.softmax(log_density(grid[:, 1], grid[:, 0]), 0)
+    mean = weight @ grid
+    sd = (weight @ (grid - mean) ** 2).sqrt()
+    assert bool(((q.mean(0) - mean).abs() < 6 * sd / 300**0.5).all())
+    assert bool(((q.std(0) / sd - 1).abs() < 6 / 600**0.5).all())
+
+
+@pytest.mark.parametrize("init", ["uniform", "prior", "median", "map"])
 def test_a_chain_starts_where_the_seed_and_its_number_say(init):
     alone, company, other = starts(init, 1), starts(init, 3), starts(init, 3, seed=1)
     assert torch.equal(alone[0], company[0])
-    assert len({float(x) for x in (*company[:, 0], *other[:, 0])}) == 6
+    assert len({float(x) for x in (*company[:, 0], *other[:, 0])}) == (2 if init == "map" else 6)
 
 
 def test_a_fit_starts_the_chains_at_its_draws():
