@@ -46,7 +46,7 @@ class Unfinished:
 
     def __init__(self, run_dir: str | os.PathLike[str], header: Mapping[str, object], *, resume: bool) -> None:
         target = check_path(run_dir)
-        self.folder = target.with_name(f"{target.name}.unfinished")
+        self.folder = check_path(target.with_name(f"{target.name}.unfinished"))
         self._header, self._held = header, ExitStack()
         self._there = self.folder.exists()
         if self._there and not resume:

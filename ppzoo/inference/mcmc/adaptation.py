@@ -160,7 +160,7 @@ class TrajectoryLength:
         begin, end, velocity, time, weight = (x[finite] for x in (begin, end, velocity, time, acceptance))
         if len(weight) < 2:
             return
-        share = weight / weight.sum()
+        share = (weight / weight.sum()).to(end.dtype)
         begin, end = begin - begin.mean(0), end - share @ end
         gain = time * ((end**2).sum(1) - (begin**2).sum(1)) * (end * velocity).sum(1)
         gradient = share @ gain

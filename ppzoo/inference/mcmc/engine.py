@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ppzoo.diagnostics.diagnosis import Finding
+from ppzoo.errors import FitError
 from ppzoo.inference.density import density_of
 from ppzoo.inference.discrete import completed
 from ppzoo.inference.flat import FlatDensity, flatten
@@ -39,6 +40,7 @@ _STEPS = 64  # in the first call
 _SECONDS = 0.1  # a call should last at least, so that looking on costs nothing
 _BLOCK_SECONDS = 1.0  # of draws that a stop may lose
 _BLOCK_BYTES = 2**28  # of rows at once
+_LARGEST_ROUNDING = 0.01  # nats of an energy: ten times it halves the step size
 _FEWEST = 4  # draws of each chain that can be looked at
 _VECTORS = ("q", "g", "begin_q", "end_q", "end_velocity")
 
@@ -55,11 +57,18 @@ def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: 
         pooled: Whether the chains learn together.
 
     Raises:
-        FitError: If no starting point was found.
+        FitError: If no starting point was found, or the floating type is too coarse for the log density.
         ModelError: If the program has no continuous latent site, discrete ones that cannot be summed out, or its
             structure changes.
         KeyboardInterrupt: If the run was interrupted before there were draws to look at.
     """
+    with Progress(options.warmup + options.draws, options.name, run.progress) as progress:
+        return _run(pair, run, options, kernel, limits, progress, pooled=pooled)
+
+
+def _run(
+    pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: Limits, progress: Progress, *, pooled: bool
+) -> Outcome:
     pair.first_run()
     flat = flatten(density_of(pair), torch.zeros((), dtype=run.dtype, device=run.device))
     keys = chain_keys(run.seed, options.chains, options.name).to(run.device)
@@ -68,14 +77,14 @@ def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: 
     machine, reason = machine_of(kernel, flat.function, keys, flat.like, rank, batch)
     sampling = _Sampling(flat, machine, options, run.keeper or Memory())
     looking = one_thread() if isinstance(machine, Native) else nullcontext()  # its own threads are not torch's
-    with looking, Progress(options.warmup + options.draws, options.name, run.progress) as progress:
+    with looking:
         try:
             chains = sampling.begin(pair, run, limits, progress, pooled=pooled)
             sampling.draw(chains, progress)
         except KeyboardInterrupt:
             if sampling.fewest < _FEWEST:
                 raise KeyboardInterrupt(sampling.stopped()) from None
-    draws, statistics = sampling.results(batch)
+    draws, statistics = sampling.results()
     draws, slow = completed(pair, draws, run.seed)
     return Outcome(
         draws=draws,
@@ -94,6 +103,7 @@ class _Sampling:
     options: BatchOptions
     keeper: Keeper
     numbers: dict[str, float] = field(default_factory=dict)
+    kept: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64))
 
     def begin(self, pair: Pair, run: Run, limits: Limits, progress: Progress, *, pooled: bool) -> Chains:
         """Warm up, or stand where a run that was stopped did."""
@@ -125,6 +135,7 @@ class _Sampling:
         )
         self.numbers["gradients"] = float(tuned.gradients)
         self.numbers["seconds_warmup"] = time.monotonic() - self.began
+        _check_rounding(tuned.chains.state["lp"])
         return tuned.chains
 
     def draw(self, chains: Chains, progress: Progress) -> None:
@@ -157,7 +168,7 @@ class _Sampling:
         """Draws that each chain has."""
         return int(self.kept.min())
 
-    def results(self, batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def results(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Draws and statistics by name, ``(C, S, ...)``, as many as every chain has."""
         rows = {name: row[:, : self.fewest] for name, row in self.keeper.read().items()}
         shape = rows["q"].shape[:2]
@@ -200,6 +211,20 @@ class _Sampling:
 
     def _row_bytes(self) -> int:
         return self.options.chains * sum(like.numel() * like.element_size() for like in self.machine.info_like.values())
+
+
+def _check_rounding(lp: Tensor) -> None:
+    """Raise where the log density is so large that its rounding decides what is accepted."""
+    rounding = float(torch.finfo(lp.dtype).eps * torch.abs(lp).median())
+    if rounding > _LARGEST_ROUNDING:
+        raise FitError(
+            "the log density is too large for its floating type",
+            argument="dtype",
+            got=f"{str(lp.dtype).removeprefix('torch.')}, and a log density of about {float(lp.median()):.3g} nats, "
+            f"which that rounds to {rounding:.2g}",
+            expected=f"at most {_LARGEST_ROUNDING} nats",
+            remedy="Leave dtype out, so that it runs in float64; tensors that the program holds must be float64 too.",
+        )
 
 
 def _roads(flat: FlatDensity, machine: Machine, reason: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity, Point, kinetic_energy, leapfrog
+from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity, Point, energy_of, leapfrog
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 
 __all__ = ["MOST_LEAPFROGS", "Info", "Noise", "State", "build", "init", "move", "step"]
@@ -92,8 +92,8 @@ def init(q: Tensor, lp: Tensor, g: Tensor, noise: Noise, settings: Settings) -> 
     p = noise.momentum / torch.sqrt(inverse_mass)
     length = _length(noise, step_size, limit)
     return State(
-        q, p, lp, g, q, lp, g, kinetic_energy(p, inverse_mass) - lp,
-        length, torch.zeros_like(length), torch.zeros_like(lp),
+        q, p, lp, g, q, lp, g, energy_of(p, lp, inverse_mass),
+        length, torch.zeros_like(length), torch.zeros_like(lp, dtype=torch.float64),
         step_size, inverse_mass, step_size, inverse_mass, limit,
     )  # fmt: skip  # in the order of the fields
 
@@ -107,7 +107,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
 def move(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, Info, Point]:
     """As :func:`step`, and where the leapfrog led, whether that was taken or not."""
     z = leapfrog(density, Point(s.q, s.p, s.lp, s.g), s.step_size, s.inverse_mass)
-    error = kinetic_energy(z.p, s.inverse_mass) - z.lp - s.energy
+    error = energy_of(z.p, z.lp, s.inverse_mass) - s.energy
     error = torch.where(torch.isnan(error), torch.inf, error)
     leapfrogs = s.leapfrogs + 1
     worst_error = torch.maximum(s.worst_error, torch.abs(error))
@@ -133,7 +133,7 @@ def move(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
         torch.where(ended, q, s.draw_q),
         torch.where(ended, lp, s.draw_lp),
         torch.where(ended, g, s.draw_g),
-        torch.where(ended, kinetic_energy(fresh, s.next_inverse_mass) - lp, s.energy),
+        torch.where(ended, energy_of(fresh, lp, s.next_inverse_mass), s.energy),
         torch.where(ended, _length(noise, s.next_step_size, s.limit), s.length),
         torch.where(ended, count, leapfrogs),
         torch.where(ended, torch.zeros_like(worst_error), worst_error),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["LARGEST_ENERGY_ERROR", "LogDensity", "Point", "kinetic_energy", "leapfrog"]
+__all__ = ["LARGEST_ENERGY_ERROR", "LogDensity", "Point", "energy_of", "leapfrog"]
 
 LARGEST_ENERGY_ERROR = 1000.0  # Stan's: beyond it a trajectory has diverged
 
@@ -38,6 +38,7 @@ def leapfrog(density: LogDensity, z: Point, step: Tensor, inverse_mass: Tensor) 
     return Point(q, p + 0.5 * step * g, lp, g)
 
 
-def kinetic_energy(p: Tensor, inverse_mass: Tensor) -> Tensor:
-    """``p M^-1 p / 2``."""
-    return 0.5 * torch.sum(p * (inverse_mass * p))
+def energy_of(p: Tensor, lp: Tensor, inverse_mass: Tensor) -> Tensor:
+    """``p M^-1 p / 2 - lp``, summed in float64 whatever type the chain moves in: trajectories are judged by it."""
+    p = p.to(torch.float64)
+    return 0.5 * torch.sum(p * (inverse_mass.to(torch.float64) * p)) - lp.to(torch.float64)

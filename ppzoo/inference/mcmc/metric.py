@@ -75,9 +75,9 @@ class Covariances:
     products: Tensor  # sums of products of deviations
 
     @classmethod
-    def empty(cls, like: Tensor) -> Covariances:
-        """Of no draws, for vectors like ``like (D,)``."""
-        size = len(like)
+    def empty(cls, like: Tensor, rank: int) -> Covariances:
+        """Of no draws, for vectors like ``like (D,)``; of no size either where no directions are wanted."""
+        size = len(like) if rank > 0 else 0
         return cls(0.0, like.new_zeros(2, size), like.new_zeros(2, size, size))
 
     def add(self, draws: Tensor, gradients: Tensor) -> None:
@@ -97,6 +97,9 @@ class Covariances:
 
     def whitening(self, scale: Tensor, rank: int) -> Whitening:
         """The directions that need stretching beyond ``scale (D,)``, at most ``rank`` of them."""
+        none = Whitening.none(scale, rank)._replace(scale=scale)
+        if rank == 0:
+            return none
         eye = torch.eye(len(scale), dtype=scale.dtype, device=scale.device)
         over = torch.outer(scale, scale)
         products = torch.stack([self.products[0] / over, self.products[1] * over])
@@ -106,8 +109,7 @@ class Covariances:
         values, vectors = values[order], vectors[:, order]
         uneven = (values > _ROUND) | (values < 1 / _ROUND)
         stretch = torch.where(uneven, torch.sqrt(values), torch.ones_like(values))
-        none = Whitening.none(scale, rank)
-        return Whitening(scale, vectors, stretch) if bool(torch.isfinite(values).all()) else none._replace(scale=scale)
+        return Whitening(scale, vectors, stretch) if bool(torch.isfinite(values).all()) else none
 
 
 def rank_for(size: int, *, pooled: bool) -> int:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity, Point, kinetic_energy, leapfrog
+from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity, Point, energy_of, leapfrog
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 from ppzoo.inference.mcmc.uturn import closed_subtrees, turns
 
@@ -127,10 +127,10 @@ def init(q: Tensor, lp: Tensor, g: Tensor, noise: Noise, settings: Settings, *, 
     ``memory`` is ``K``, the most that the limit on the depth can be.
     """
     step_size, inverse_mass, limit = settings
-    zero, count = torch.zeros_like(lp), torch.zeros_like(limit, dtype=torch.int64)
+    zero, count = torch.zeros_like(lp, dtype=torch.float64), torch.zeros_like(limit, dtype=torch.int64)
     p = noise.momentum / torch.sqrt(inverse_mass)
     leaves = torch.zeros_like(q).expand(memory, -1) + 0
-    energy = kinetic_energy(p, inverse_mass) - lp
+    energy = energy_of(p, lp, inverse_mass)
     return State(
         q, p, lp, g, q, p, g, q, p, g, q, lp, g, energy, q, lp, g, energy,
         zero, zero - torch.inf, p, torch.zeros_like(p),
@@ -145,7 +145,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
     z = leapfrog(density, Point(s.q, s.p, s.lp, s.g), s.direction * s.step_size, s.inverse_mass)
 
     # the new leaf: its weight, and whether it becomes the new half's draw
-    energy = kinetic_energy(z.p, s.inverse_mass) - z.lp
+    energy = energy_of(z.p, z.lp, s.inverse_mass)
     energy = torch.where(torch.isnan(energy), torch.inf, energy)
     error = energy - s.energy
     diverging = error > LARGEST_ENERGY_ERROR
@@ -194,7 +194,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
     fresh = noise.momentum / torch.sqrt(inverse_mass)
     q, p, g, lp = _pick(ended, (draw_q, fresh, draw_g, draw_lp), (q, p, g, z.lp))
     left, right = _pick(ended, (q, p, g), left), _pick(ended, (q, p, g), right)
-    start = kinetic_energy(fresh, inverse_mass) - draw_lp
+    start = energy_of(fresh, draw_lp, inverse_mass)
     zero = torch.zeros_like(s.log_weight)
     log_weight, acceptance, worst_error = _pick(ended, (zero, zero, zero), (log_weight, acceptance, worst_error))
     count = torch.zeros_like(s.leaf)

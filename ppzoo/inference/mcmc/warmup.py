@@ -79,7 +79,7 @@ class WarmUp:
         ones = torch.ones(self.groups, dtype=scale.dtype, device=scale.device)
         self.step = DualAveraging.around(ones)
         self.metric = FisherMetric.at(ones[:, None] * scale)
-        self.covariances = Covariances.empty(scale)
+        self.covariances = Covariances.empty(scale, len(machine.whitening.stretch))
         self.length = TrajectoryLength.at(ones[0] * limits.late)
         self.caution = torch.ones(chains, dtype=scale.dtype, device=scale.device)  # factor on a chain's step size
         self.given = torch.zeros(chains, dtype=torch.int64, device=scale.device)  # draws in this window
@@ -169,7 +169,7 @@ class WarmUp:
             q = machine.whitening.positions(state["draw_q"])
             scale, rank = torch.sqrt(self.metric.inverse_mass[0]), len(machine.whitening.stretch)
             machine.whitening = self.covariances.whitening(scale, rank)
-            self.covariances = Covariances.empty(scale)
+            self.covariances = Covariances.empty(scale, rank)
             settings = Settings(state["next_step_size"], state["next_inverse_mass"], state["limit"])
             self.chains = machine.start(q, settings, self.chains.steps)
             self.gradients += len(q)
@@ -240,7 +240,8 @@ class WarmUp:
 
     def _set(self, step: Tensor) -> None:
         """The step size of the trajectories to come, also of those that have not taken a step yet."""
-        state, step = self.chains.state, self._spread(step) * self.caution
+        state = self.chains.state
+        step = (self._spread(step) * self.caution).to(state["step_size"].dtype)
         state["next_step_size"] = step
         state["step_size"] = torch.where(state["leapfrogs"] == 0, step, state["step_size"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ppzoo.inference.mcmc.integrator import Point, kinetic_energy, leapfrog
+from ppzoo.inference.mcmc.integrator import Point, energy_of, leapfrog
 
 MASS = torch.tensor([0.5, 2.0], dtype=torch.float64)
 
@@ -46,6 +46,14 @@ def test_energy_error_is_of_second_order():
         z = Z
         for _ in range(round(1 / step)):
             z = leapfrog(density, z, torch.tensor(step, dtype=torch.float64), MASS)
-        return abs(float(kinetic_energy(z.p, MASS) - z.lp - kinetic_energy(Z.p, MASS) + Z.lp))
+        return abs(float(energy_of(z.p, z.lp, MASS) - energy_of(Z.p, Z.lp, MASS)))
 
     assert 3.5 < error(0.02) / error(0.01) < 4.5
+
+
+def test_energies_are_summed_in_float64_whatever_the_chain_moves_in():
+    p = torch.full((100_000,), 0.1)
+    energy = energy_of(p, torch.tensor(-1e6), torch.ones(100_000))
+    assert energy.dtype == torch.float64
+    exact = 0.5 * 100_000 * float(p[0].double()) ** 2 + 1e6  # float32 has steps of 0.06 there
+    assert abs(float(energy) - exact) < 1e-6

@@ -58,7 +58,7 @@ def test_a_correlated_normal_becomes_round():
     spectrum = torch.tensor([400.0, 0.01, 1.0, 1.0, 1.0, 1.0], dtype=torch.float64)
     precision = directions @ torch.diag(1 / spectrum) @ directions.T
     q, g = normal(precision, 4000)
-    covariances = Covariances.empty(q[0])
+    covariances = Covariances.empty(q[0], 1)
     for part in range(0, 4000, 500):
         covariances.add(q[part : part + 500] + 7, g[part : part + 500])
     torch.testing.assert_close(covariances.products[0] / 3999, torch.cov(q.T))
@@ -74,7 +74,7 @@ def test_a_correlated_normal_becomes_round():
 
 def test_a_round_normal_is_left_alone():
     q, g = normal(torch.eye(SIZE, dtype=torch.float64), 500)
-    covariances = Covariances.empty(q[0])
+    covariances = Covariances.empty(q[0], 1)
     covariances.add(q, g)
     whitening = covariances.whitening(torch.ones(SIZE, dtype=torch.float64), RANK)
     assert torch.equal(whitening.stretch, torch.ones(RANK, dtype=torch.float64))
@@ -83,7 +83,7 @@ def test_a_round_normal_is_left_alone():
 def test_draws_that_are_not_finite_do_not_count():
     q, g = normal(torch.eye(SIZE, dtype=torch.float64), 100)
     g[3, 2] = torch.inf
-    covariances = Covariances.empty(q[0])
+    covariances = Covariances.empty(q[0], 1)
     covariances.add(q, g)
     assert covariances.count == 99
     assert bool(torch.isfinite(covariances.whitening(torch.ones(SIZE, dtype=torch.float64), 2).stretch).all())
