@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppzoo.checks import check_seed
+from ppzoo.checks import check_flag, check_seed
 from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
 from ppzoo.datasets.tensors import check_dtype
 from ppzoo.errors import ModelError
@@ -87,6 +87,8 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     """
     value = method_value(method, options)
     check_seed(seed)
+    if progress is not None:
+        check_flag("progress", progress)
     check_resume(value, run_dir, resume)
     if run_dir is not None:
         check_writable(run_dir)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import ppzoo
-from ppzoo.errors import OptionError, StorageError
+from ppzoo.errors import ModelError, OptionError, StorageError
 from ppzoo.inference.mcmc import engine
 from ppzoo.inference.mcmc.machine import Native, Replayed
 from ppzoo.storage import drawlog
@@ -155,6 +155,12 @@ def test_an_unfinished_run_is_not_overwritten(unfinished):
 def test_another_run_does_not_go_on_with_it(unfinished, changed, message):
     with pytest.raises(StorageError, match=f"is the log of another run; got .*{message}"):
         fit(run_dir=unfinished, resume=True, **changed)
+
+
+def test_a_program_that_was_edited_meanwhile_is_found_out(unfinished, monkeypatch):
+    monkeypatch.setattr(dist.LogNormal, "log_prob", lambda self, x: dist.Normal(0.1, 0.5).log_prob(x.log()) - x.log())
+    with pytest.raises(ModelError, match=r"model: is not the program that this run was begun with; got a log density"):
+        fit(run_dir=unfinished, resume=True)
 
 
 def test_damage_is_found_before_anything_is_drawn(unfinished):

@@ -305,7 +305,7 @@ def run_once(program: Callable[..., Any], data: Arguments, argument: str) -> pou
         return trace_of(program, data)
     except PPZooError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
             "failed when it was run once on the data",
             argument=argument,
@@ -315,12 +315,12 @@ def run_once(program: Callable[..., Any], data: Arguments, argument: str) -> pou
         ) from error
 
 
-def first_words(error: Exception) -> str:
+def first_words(error: BaseException) -> str:
     """The message on one line, without the table of shapes that Pyro appends."""
     return " ".join(str(error).split()).partition(" Trace Shapes:")[0][:400]
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: BaseException) -> str:
     text = str(error)
     if "param_state" in text:
         return "It calls a PyroModule made outside it: make it a method of that module, or pass the module itself."

@@ -117,7 +117,7 @@ class _Sampling:
         kept = self.keeper.begin(fields, chains=options.chains, draws=options.draws)
         self.kept, self.saved = kept.counts, time.monotonic()
         self.thinning = Thinning.of(options.thin, machine.keys)
-        self.numbers |= {"gradients": 0.0, "seconds_warmup": 0.0, "seconds_draws": 0.0}
+        self.numbers |= dict.fromkeys(("gradients", "gradients_warmup", "seconds_warmup", "seconds_draws"), 0.0)
         self.numbers |= {name: float(number) for name, number in kept.numbers.items() if name in self.numbers}  # type: ignore[arg-type]  # JSON
         if kept.numbers.get("phase") == "draws":
             self.thinning.restore(kept.state)
@@ -133,7 +133,7 @@ class _Sampling:
             report=lambda done, line: progress.reach(done, f"warm-up, {line}"),
             save=self._save_warm_up,
         )
-        self.numbers["gradients"] = float(tuned.gradients)
+        self.numbers["gradients"] = self.numbers["gradients_warmup"] = float(tuned.gradients)
         self.numbers["seconds_warmup"] = time.monotonic() - self.began
         _check_rounding(tuned.chains.state["lp"])
         return tuned.chains

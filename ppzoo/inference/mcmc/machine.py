@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppzoo.errors import ModelError
 from ppzoo.inference.graph.tracing import map_chains, trace
 from ppzoo.inference.mcmc.integrator import LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
@@ -113,10 +114,25 @@ class Machine(ABC):
         return {f"state.{name}": value for name, value in chains.state.items()} | whitening | {"steps": chains.steps}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> Chains:
-        """The chains of a snapshot, with no rows."""
+        """The chains of a snapshot, with no rows.
+
+        Raises:
+            ModelError: If the log density where they stand is another one now.
+        """
         here = {name: value.to(self.keys.device) for name, value in tensors.items()}
         self.whitening = Whitening(*(here[f"whitening.{name}"] for name in Whitening._fields))
         state = {name: here[f"state.{name}"] for name in self.kernel.State._fields}
+        lp, _ = torch.func.vmap(lambda w: self._whitened(w, self.whitening), chunk_size=self.batch)(state["q"])
+        tolerance = torch.finfo(lp.dtype).eps ** 0.5
+        if not torch.allclose(lp, state["lp"], tolerance, tolerance, equal_nan=True):
+            worst = int(torch.abs(lp - state["lp"]).argmax())
+            raise ModelError(
+                "is not the program that this run was begun with",
+                argument="model",
+                got=f"a log density of {float(lp[worst]):.6g} nats where chain {worst} stands",
+                expected=f"{float(state['lp'][worst]):.6g}",
+                remedy="Go on with that program, or begin anew in another folder.",
+            )
         return self._at(state, here["steps"])
 
     def _at(self, state: Fields, steps: Tensor) -> Chains:

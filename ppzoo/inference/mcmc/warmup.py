@@ -109,10 +109,11 @@ class WarmUp:
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Stand where the snapshot was taken."""
         self.chains = self.machine.restore(tensors)
-        self.caution, self.given = tensors["caution"], tensors["given"]
+        here = {name: value.to(self.caution.device) for name, value in tensors.items()}
+        self.caution, self.given = here["caution"], here["given"]
         for name, part in self._parts().items():
             for key in _tensors(part):
-                setattr(part, key, tensors[f"{name}.{key}"])
+                setattr(part, key, here[f"{name}.{key}"])
         self.window, self.gradients = int(numbers["window"]), int(numbers["gradients"])
         self.covariances.count = float(numbers["count"])
 

@@ -9,8 +9,7 @@ import torch
 from scipy.stats import chi2
 
 import ppzoo
-from ppzoo.errors import FitError
-from ppzoo.errors import ModelError
+from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.mcmc import engine
 from ppzoo.inference.mcmc.machine import Native, Replayed
 
@@ -91,7 +90,7 @@ def test_statistics_have_arviz_names(method):
 
 def test_the_time_of_warm_up_and_of_drawing_is_told():
     numbers = fit(draws=4).outcome.numbers
-    assert set(numbers) == {"gradients", "seconds_warmup", "seconds_draws"}
+    assert set(numbers) == {"gradients", "gradients_warmup", "seconds_warmup", "seconds_draws"}
     assert all(value > 0 for value in numbers.values())
 
 
