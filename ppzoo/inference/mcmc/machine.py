@@ -122,15 +122,15 @@ class Machine(ABC):
         here = {name: value.to(self.keys.device) for name, value in tensors.items()}
         self.whitening = Whitening(*(here[f"whitening.{name}"] for name in Whitening._fields))
         state = {name: here[f"state.{name}"] for name in self.kernel.State._fields}
-        lp, _ = torch.func.vmap(lambda w: self._whitened(w, self.whitening), chunk_size=self.batch)(state["q"])
+        lp, _ = torch.func.vmap(lambda w: self._whitened(w, self.whitening), chunk_size=self.batch)(state["draw_q"])
         tolerance = torch.finfo(lp.dtype).eps ** 0.5
-        if not torch.allclose(lp, state["lp"], tolerance, tolerance, equal_nan=True):
-            worst = int(torch.abs(lp - state["lp"]).argmax())
+        if not torch.allclose(lp, state["draw_lp"], tolerance, tolerance, equal_nan=True):
+            worst = int(torch.abs(lp - state["draw_lp"]).argmax())
             raise ModelError(
                 "is not the program that this run was begun with",
                 argument="model",
                 got=f"a log density of {float(lp[worst]):.6g} nats where chain {worst} stands",
-                expected=f"{float(state['lp'][worst]):.6g}",
+                expected=f"{float(state['draw_lp'][worst]):.6g}",
                 remedy="Go on with that program, or begin anew in another folder.",
             )
         return self._at(state, here["steps"])
