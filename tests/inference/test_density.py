@@ -68,6 +68,23 @@ def test_a_support_that_depends_on_another_site_moves_with_it(world):
         assert float(density.log_density(u)) == pytest.approx(float(expected), rel=1e-12)
 
 
+def test_factors_scales_and_masks_count(world):
+    """log N(u) + 3 log N(y | u) + 2 u: what is scaled counts so often, what is masked not at all."""
+    y = torch.tensor([0.4, 1.9])
+
+    def model():
+        u = pyro.sample("u", dist.Normal(0.0, 1.0))
+        pyro.factor("pull", 2 * u)
+        with pyro.poutine.scale(scale=3.0):
+            pyro.sample("y", dist.Normal(u, 1.0), obs=y[0])
+        with pyro.poutine.mask(mask=False):
+            pyro.sample("missing", dist.Normal(u, 1.0), obs=y[1])
+
+    u = torch.tensor(0.3)
+    expected = dist.Normal(0.0, 1.0).log_prob(u) + 3 * dist.Normal(u, 1.0).log_prob(y[0]) + 2 * u
+    assert float(density_of(pair_of(model)).log_density({"u": u})) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_simplex_density_integrates_to_one(world):
     """Over the unconstrained plane, exp(-U) of a Dirichlet integrates to 1: the stick-breaking Jacobian is right."""
 

@@ -63,6 +63,11 @@ def counts():  # its density picks elements by a mask: their number depends on v
         pyro.sample("y", dist.Multinomial(10, p), obs=torch.tensor([[1.0, 2.0, 7.0], [0.0, 0.0, 10.0]]))
 
 
+def fixed():  # a term that no chain changes
+    pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.tensor(1.5))
+
+
 def branches():
     x = pyro.sample("x", dist.Normal(0.0, 1.0))
     pyro.sample("y", dist.Normal(x if float(x) > 0 else 2 * x, 1.0), obs=torch.tensor(1.0))
@@ -112,7 +117,7 @@ def test_a_road_can_be_traced_into_a_larger_graph(world, model, road):
         torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("model", [eight_schools, nested_plates, every_support, counts])
+@pytest.mark.parametrize("model", [eight_schools, nested_plates, every_support, counts, fixed])
 def test_chains_as_a_batch_dimension(world, model):
     program = density(model)
     q = torch.randn(4, program.size)

@@ -13,7 +13,7 @@ from ppzoo.fitting import prepare
 from ppzoo.inference.density import density_of
 from ppzoo.inference.flat import flatten
 from ppzoo.inference.mcmc.starts import starting_points
-from ppzoo.inference.mcmc.streams import chain_keys
+from ppzoo.inference.mcmc.streams import chain_keys, uniforms
 from ppzoo.isolation import isolated
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
@@ -38,6 +38,14 @@ def test_uniform_lies_between_minus_two_and_two():
     assert q.shape == (500, 2)
     assert bool((q.abs() < 2).all())
     assert bool((q.abs() > 1.9).any(0).all())
+
+
+def test_a_start_is_made_of_numbers_that_no_step_uses():
+    """Two numbers come as near as 1e-12 by chance in one seed of 100,000."""
+    u = (starts("uniform") / 2 + 1) / 2
+    for key, mine in zip(chain_keys(0, 50), u, strict=True):
+        used = torch.cat([uniforms(key, torch.tensor(step), 16) for step in range(5)])
+        assert float((mine[:, None] - used).abs().min()) > 1e-12
 
 
 def test_prior_starts_are_draws_of_the_prior():

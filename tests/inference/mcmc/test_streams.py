@@ -53,6 +53,13 @@ def test_normals_are_normal():
     assert abs(float((z[:-1] * z[1:]).mean())) < 4 / math.sqrt(len(z))
 
 
+def test_normals_of_a_pair_know_nothing_of_each_other():
+    """4 standard errors of the correlation of 100,000 pairs, and of that of their squares, whose radius they share."""
+    one, other = normals(uniforms(chain_keys(1, 1)[0], STEP, 200_000)).chunk(2)
+    for pairs in (torch.stack([one, other]), torch.stack([one, other]) ** 2):
+        assert abs(float(torch.corrcoef(pairs)[0, 1])) < 4 / math.sqrt(len(one))
+
+
 def test_a_stream_is_the_chains_own():
     """Step, use, chain, seed and name each change every number; the number of chains changes none."""
     key = chain_keys(0, 4, "nuts")
