@@ -1,0 +1,16 @@
+"""All planted bugs: each is one wrong line, of the kind that a slip of the pen or of the mind leaves behind.
+
+Faults that change no distribution (a longer tree than needed, a divergent leaf of weight ``e**-1000`` that is let in)
+are not among them: nothing is wrong that a test could see. ``python -m tests.mutants`` plants them.
+"""
+
+from __future__ import annotations
+
+from tests.mutants.densities import DENSITIES
+from tests.mutants.diagnoses import DIAGNOSES
+from tests.mutants.kernels import KERNELS
+from tests.mutants.runs import RUNS
+
+__all__ = ["MUTANTS"]
+
+MUTANTS = (*DENSITIES, *KERNELS, *RUNS, *DIAGNOSES)
