@@ -110,7 +110,7 @@ KERNELS = (
         "inference/mcmc/nuts.py",
         "torch.logaddexp(s.new_log_weight, -error)",
         "torch.logaddexp(s.new_log_weight, error)",
-        INVARIANCE,
+        TREES,
     ),
     Mutant(
         "weight of the first half for ever",
