@@ -25,8 +25,13 @@ HARDER = {
     "brownian_motion_unknown_scales_missing_middle_observations": {
         "target_accept": 0.99,
         "warmup": 1000,
-        "draws": 2000,
+        "draws": 4000,
     },
+    "german_credit_numeric_sparse_logistic_regression": {"target_accept": 0.95, "draws": 3000},
+    # scales that move slowly: as many draws as R-hat asks for
+    "radon_contextual_effects_minnesota": {"draws": 8000},
+    "radon_contextual_effects_minnesota_halfnormal": {"draws": 8000},
+    "synthetic_item_response_theory": {"draws": 2000},
     # a second mode far below the first, where a uniform start may end; and heavy tails
     "one_comp_mm_elim_abs-one_comp_mm_elim_abs": {"target_accept": 0.95, "draws": 2000, "init": "pathfinder"},
 }
