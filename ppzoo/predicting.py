@@ -14,9 +14,7 @@ from ppzoo.checks import check_columns
 from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
 from ppzoo.datasets.record import Dataset
 from ppzoo.errors import DataError, ModelError
-from ppzoo.inference.density import density_of
 from ppzoo.inference.draws import draw_guide, predict
-from ppzoo.inference.enumeration import Enumeration
 from ppzoo.inference.program import Pair, Site, run_once, sites_of
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from ppzoo.result import Fit
 
-__all__ = ["check_like_fit", "local_sites", "predict_from", "replicated", "summed_out"]
+__all__ = ["check_like_fit", "local_sites", "predict_from", "replicated"]
 
 _DRAWS = 200
 
@@ -60,15 +58,6 @@ def local_sites(sites: Mapping[str, Site]) -> set[str]:
     }
 
 
-def summed_out(fit: Fit) -> Enumeration | None:
-    """How a sampler summed out the discrete sites of the fit; ``None`` for other fits and for programs without any."""
-    if fit.outcome.draws is None:
-        return None
-    with fit.world("sites"):
-        discrete = any(site.kind == "discrete" for site in sites_of(fit.pair.trace_model()))
-        return density_of(fit.pair).enumeration if discrete else None
-
-
 def replicated(fit: Fit, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The draws that new observations of the fit's own rows are made from; what is left out is drawn anew.
 
@@ -76,14 +65,13 @@ def replicated(fit: Fit, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     another observation, from whichever component. Sites that something else with draws of its own depends on stay, for
     drawn without that they would contradict it.
     """
-    enumeration = summed_out(fit)
-    if enumeration is None:
+    if fit.enumeration is None:
         return dict(values)
     with fit.world("sites"):
         sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
     anew = {name for name in local_sites(sites) if sites[name].kind == "discrete"}
     kept = set(values) - anew
-    while held := {known for name in kept for known in enumeration.knows.get(name, ()) if known in anew}:
+    while held := {known for name in kept for known in fit.enumeration.knows.get(name, ()) if known in anew}:
         anew -= held
         kept |= held
     return {name: value for name, value in values.items() if name in kept}

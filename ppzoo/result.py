@@ -22,6 +22,7 @@ from ppzoo.datasets.arguments import arguments_for, real_numbers
 from ppzoo.diagnostics.arviz import Kind, format_summary, summarise
 from ppzoo.diagnostics.diagnosis import Diagnosis
 from ppzoo.errors import ModelError, OptionError
+from ppzoo.inference.density import density_of
 from ppzoo.inference.draws import draw_guide, evaluate
 from ppzoo.inference.outcome import Method, Outcome
 from ppzoo.inference.program import Pair, has_method, sites_of
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import xarray as xr
+
+    from ppzoo.inference.enumeration import Enumeration
 
 __all__ = ["Fit"]
 
@@ -242,6 +245,15 @@ class Fit:
         table = summary.iloc[:_ROWS].to_html(escape=True, na_rep="-")
         more = f"<p>{more}</p>" if (more := _more(summary)) else ""
         return f"<p>{html.escape(repr(self))}</p>{table}{more}{self.diagnose()._repr_html_()}"
+
+    @functools.cached_property
+    def enumeration(self) -> Enumeration | None:
+        """How a sampler summed out the discrete sites; ``None`` for other fits and for programs without any."""
+        if self.outcome.draws is None:
+            return None
+        with self.world("sites"):
+            discrete = any(site.kind == "discrete" for site in sites_of(self.pair.trace_model()))
+            return density_of(self.pair).enumeration if discrete else None
 
     @functools.cached_property
     def _tree(self) -> xr.DataTree:

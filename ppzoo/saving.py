@@ -61,20 +61,13 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
     }
     manifest = {
         "fit": _FORMAT,
-        "model": {**fit.source, "options": {n: _plain(v) for n, v in fit.source["options"].items()}},
-        "sites": _sites(fit.pair, fit.dtype, fit.device),
-        "method": fit.method.name,
-        "options": _method_options(fit.method),
-        "seed": fit.seed,
-        "dtype": str(fit.dtype).removeprefix("torch."),
-        "device": fit.device.type,
+        **_settings(fit.pair, fit.method, fit.seed, fit.dtype, fit.device, fit.source),
         "seconds": fit.seconds,
         "notes": list(fit.notes),
         "sampled": outcome.draws is not None,
         "numbers": outcome.numbers,
         "findings": [dataclasses.asdict(finding) for finding in outcome.findings],
         "data": layout,
-        "versions": _versions(),
     }
     return write_folder(path, files, manifest)
 
@@ -82,18 +75,8 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
 def header_of(pair: Pair, method: Method, run: Run, source: Mapping[str, Any]) -> dict[str, object]:
     """What tells a run from any other, as JSON: the same header, the same draws."""
     _, data = _layout(pair.data)
-    return {
-        "model": {**source, "options": {n: _plain(v) for n, v in source["options"].items()}},
-        "sites": _sites(pair, run.dtype, run.device),
-        "method": method.name,
-        "options": _method_options(method),
-        "seed": run.seed,
-        "dtype": str(run.dtype).removeprefix("torch."),
-        "device": run.device.type,
-        "data": digest_of(data),
-        "parameters": digest_of(pair.state()),
-        "versions": _versions(),
-    }
+    settings = _settings(pair, method, run.seed, run.dtype, run.device, source)
+    return {**settings, "data": digest_of(data), "parameters": digest_of(pair.state())}
 
 
 def load(path: str | os.PathLike[str], *, model: Any = None, guide: Any = None) -> Fit:
@@ -184,8 +167,20 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
     )
 
 
-def _method_options(method: Method) -> dict[str, Any]:
-    return {f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(method)}  # type: ignore[arg-type]  # every method is a dataclass
+def _settings(  # the fields of a fit and of a run that are one and the same
+    pair: Pair, method: Method, seed: int, dtype: torch.dtype, device: torch.device, source: Mapping[str, Any]
+) -> dict[str, object]:
+    """What was asked for, as JSON."""
+    return {
+        "model": {**source, "options": {n: _plain(v) for n, v in source["options"].items()}},
+        "sites": _sites(pair, dtype, device),
+        "method": method.name,
+        "options": {f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(method)},  # type: ignore[arg-type]  # every method is a dataclass
+        "seed": seed,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        "versions": _versions(),
+    }
 
 
 def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:

@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 from ppzoo.diagnostics.arviz import build_datatree
 from ppzoo.inference.draws import evaluate, predict
 from ppzoo.inference.program import Site, has_method, sites_of
-from ppzoo.predicting import replicated, summed_out
+from ppzoo.predicting import replicated
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,7 +67,7 @@ def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, 
 
 
 def _groups(fit: Fit, notes: list[str]) -> tuple[Groups, dict[str, Site], dict[str, str]]:
-    enumeration = summed_out(fit)
+    enumeration = fit.enumeration
     with fit.world("arviz"):
         sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
         observed = {name: site.value for name, site in sites.items() if site.kind == "observed"}

@@ -7,7 +7,6 @@ stopped. When the fit has been saved, the folder goes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -25,7 +24,9 @@ from ppzoo.errors import OptionError, StorageError
 from ppzoo.inference.keeping import Fields, Kept
 from ppzoo.inference.outcome import Method
 from ppzoo.storage.drawlog import DrawLog
+from ppzoo.storage.manifest import digest
 from ppzoo.storage.paths import check_path
+from ppzoo.storage.tensors import dump_tensors
 
 __all__ = ["Unfinished", "check_resume", "digest_of"]
 
@@ -126,9 +127,4 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
         >>> digest_of({"y": torch.tensor([1.0])})[:8] == digest_of({"y": torch.tensor([2.0])})[:8]
         False
     """
-    found = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        array = value.detach().cpu().contiguous()
-        found.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
-        found.update(array.flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    return digest(dump_tensors(dict(sorted(tensors.items()))))

@@ -6,10 +6,10 @@ import time
 
 import torch
 
-import ppzoo
 from mcmc.posteriors import Posterior
 from mcmc.pyro_models import MODELS
 from mcmc.run import Drawn, Settings, gathered
+from ppzoo import fit  # with all that it imports when it is first asked for
 
 __all__ = ["sample"]
 
@@ -19,7 +19,7 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
     data = posterior.data()
     began = time.perf_counter()
     tensors = {key: torch.from_numpy(value) for key, value in data.items()}
-    fit = ppzoo.fit(
+    fitted = fit(
         MODELS[name],
         tensors,
         method=settings.method,
@@ -30,7 +30,7 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         warmup=settings.warmup,
         draws=settings.draws,
     )
-    outcome = fit.outcome
+    outcome = fitted.outcome
     draws = {site: value.numpy(force=True) for site, value in (outcome.draws or {}).items()}
     seconds = time.perf_counter() - began
     return Drawn(
@@ -40,5 +40,5 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         int(outcome.statistics["diverging"].sum()),
         needed=outcome.statistics["n_steps"].sum(1).tolist(),
         total=int(outcome.numbers["gradients"]),
-        notes=list(fit.notes),
+        notes=list(fitted.notes),
     )

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ppzoo.diagnostics.approximation import pareto_k
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 
-__all__ = ["diagnose_moments"]
+__all__ = ["diagnose_moments", "smoothed_weights"]
 
 _REJECT, _CAUTION = 0.30, 0.15  # in corrected sd, and of the sd; as in a comparison
 _ERRORS = 4.0  # a gap that four standard errors explain is none
@@ -49,7 +49,7 @@ def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> 
         return Diagnosis((), {})
     names = list(draws)
     x = np.stack([np.asarray(draws[name], dtype=np.float64) for name in names])
-    w = _smoothed(np.asarray(log_weights, dtype=np.float64))
+    w = smoothed_weights(np.asarray(log_weights, dtype=np.float64))
     shift, shift_error, ratio, ratio_error = _gaps(x, w)
     shift = np.where(shift > _ERRORS * shift_error, shift, 0.0)
     spread = np.where(ratio > _ERRORS * ratio_error, ratio, 0.0)
@@ -68,8 +68,28 @@ def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> 
     return Diagnosis((Finding(level, f"{what}: {advice}", evidence, remedy),), numbers)
 
 
-def _smoothed(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normalised weights, their tail smoothed where there is one: ArviZ refuses equal weights."""
+def smoothed_weights(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normalised importance weights, the largest replaced by quantiles of the Pareto fitted to them.
+
+    Weights without a tail, equal ones among them, are normalised and left as they are.
+
+    Args:
+        log_weights: ``log p - log q`` of each draw up to a constant, ``(S,)``, finite, 25 at least.
+
+    Returns:
+        ``(S,)``, with sum one.
+
+    Raises:
+        DataError: If they are too few, or not finite.
+
+    Source:
+        Vehtari, Simpson, Gelman, Yao and Gabry, Pareto smoothed importance sampling, 2024,
+        https://jmlr.org/papers/v25/19-556.html
+
+    Example:
+        >>> smoothed_weights(np.zeros(25)).sum().round(6)
+        np.float64(1.0)
+    """
     w = log_weights - log_weights.max()
     if math.isfinite(pareto_k(log_weights)):
         w = array_stats.psislw(-w)[0]

@@ -15,7 +15,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppzoo.errors import FitError, ModelError
-from ppzoo.inference.density import density_of
+from ppzoo.inference.density import Density
 from ppzoo.inference.draws import Mapped, Values, map_draws
 from ppzoo.inference.mcmc.streams import chain_keys, uniforms
 from ppzoo.inference.program import Pair, nodes_of, trace_of
@@ -25,18 +25,18 @@ __all__ = ["completed", "discrete_draws"]
 _ELEMENTS = 10_000_000  # of all tables of the draws in hand: 80 MB in float64, and some two times that in passing
 
 
-def completed(pair: Pair, draws: Values, seed: int) -> tuple[Values, tuple[str, ...]]:
+def completed(pair: Pair, density: Density, draws: Values, seed: int) -> tuple[Values, tuple[str, ...]]:
     """A sampler's draws with those of the discrete sites, and a note where these took long.
 
     Args, errors: As of :func:`discrete_draws`.
     """
-    found = discrete_draws(pair, draws, seed)
+    found = discrete_draws(pair, density, draws, seed)
     notes = () if found.vectorised else ("The discrete sites were drawn one draw at a time.",)
     return {**draws, **found.values}, notes
 
 
 @torch.no_grad()
-def discrete_draws(pair: Pair, draws: Values, seed: int) -> Mapped:
+def discrete_draws(pair: Pair, density: Density, draws: Values, seed: int) -> Mapped:
     """For each draw of the continuous sites an exact joint draw of all finite discrete sites, given it and the data.
 
     Scales and masks count as they do in the density that was sampled. The numbers of a draw depend on the seed, on its
@@ -44,6 +44,7 @@ def discrete_draws(pair: Pair, draws: Values, seed: int) -> Mapped:
 
     Args:
         pair: A program on its data.
+        density: Its density, which says how they are summed out.
         draws: Values of every continuous latent site, ``(C, S, ...)``.
         seed: Of the uniform numbers.
 
@@ -52,23 +53,22 @@ def discrete_draws(pair: Pair, draws: Values, seed: int) -> Mapped:
         over the draws or run for one after the other.
 
     Raises:
-        ModelError: If a discrete site cannot be enumerated, a continuous one has no draws, or sites of plates that do
-            not lie inside one another depend on each other.
+        ModelError: If a continuous site has no draws.
         FitError: If the data are impossible, or their probability is no number, given one of the draws.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
         >>> from ppzoo.datasets.arguments import Arguments
+        >>> from ppzoo.inference.density import density_of
         >>> def model(x):
         ...     apart = pyro.sample("apart", dist.LogNormal(0.0, 1.0))
         ...     with pyro.plate("row", len(x)):
         ...         z = pyro.sample("z", dist.Bernoulli(0.5))
         ...         pyro.sample("x", dist.Normal(apart * z, 0.1), obs=x)
         >>> pair = Pair(model, model, Arguments((torch.tensor([0.0, 2.1]),), {}, {}, {}, ()))
-        >>> discrete_draws(pair, {"apart": torch.tensor([[1.9, 2.0, 2.2]])}, seed=0).values
+        >>> discrete_draws(pair, density_of(pair), {"apart": torch.tensor([[1.9, 2.0, 2.2]])}, seed=0).values
         {'z': tensor([[[0., 1.], [0., 1.], [0., 1.]]])}
     """
-    density = density_of(pair)
     if not draws.keys() >= density.shapes.keys():
         raise ModelError(
             "lack a continuous latent site of the program",

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from ppzoo.checks import check_integer
 from ppzoo.diagnostics.approximation import FEWEST_WEIGHTS, pareto_k
-from ppzoo.diagnostics.reweighting import _smoothed
+from ppzoo.diagnostics.reweighting import smoothed_weights
 from ppzoo.errors import FitError
 from ppzoo.inference.flat import FlatDensity
 from ppzoo.inference.graph.tracing import trace
@@ -297,7 +297,7 @@ def _resample(log_weights: Tensor, seed: int, draws: int) -> tuple[Tensor, float
     if usable.size < FEWEST_WEIGHTS:
         raise _nowhere(f"{usable.size} of {log_w.size} draws with a finite log density")
     raw = log_w[usable]
-    w = _smoothed(raw)
+    w = smoothed_weights(raw)
     log_smooth = np.where(w > 0, np.log(np.maximum(w, np.finfo(np.float64).tiny)), raw - raw.max())
     u = uniforms(chain_keys(seed, 1, "pathfinder", "resample")[0], torch.zeros((), dtype=torch.int64), log_w.size)
     race = log_smooth - np.log(-np.log(u.numpy()[usable]))  # the draw with the largest wins with probability w

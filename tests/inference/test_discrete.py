@@ -61,7 +61,7 @@ def assert_frequencies(cells, probabilities, *, false_alarm=FALSE_ALARM):
 
 def drawn_from(pair, draws, seed):
     """As one chain."""
-    found = discrete_draws(pair, {name: value[None] for name, value in draws.items()}, seed)
+    found = discrete_draws(pair, density_of(pair), {name: value[None] for name, value in draws.items()}, seed)
     return Mapped({name: value[0] for name, value in found.values.items()}, found.vectorised)
 
 
@@ -299,22 +299,25 @@ def test_numbers_depend_on_seed_and_draw_alone(monkeypatch):
 def test_numbers_of_a_chain_are_its_own():
     """Whatever runs beside it, and however far it comes."""
     pair, draws = pair_of(mixture, X), {"mu": torch.randn(4, 30, 2), "share": torch.rand(4, 30)}
-    whole = discrete_draws(pair, draws, seed=3).values["z"]
+    whole = discrete_draws(pair, density_of(pair), draws, seed=3).values["z"]
     assert whole.shape == (4, 30, 6)
-    part = discrete_draws(pair, {name: value[:2, :20] for name, value in draws.items()}, seed=3).values["z"]
+    part = discrete_draws(
+        pair, density_of(pair), {name: value[:2, :20] for name, value in draws.items()}, seed=3
+    ).values["z"]
     assert torch.equal(part, whole[:2, :20])
     same = {name: value[:1].expand_as(value) for name, value in draws.items()}
-    assert not torch.equal(*discrete_draws(pair, same, seed=3).values["z"][:2])
+    assert not torch.equal(*discrete_draws(pair, density_of(pair), same, seed=3).values["z"][:2])
 
 
 def test_draws_are_completed_and_slow_ones_are_said(monkeypatch):
-    draws = {"mu": torch.randn(2, 5, 2), "share": torch.rand(2, 5)}
-    found, notes = completed(pair_of(mixture, X), draws, 0)
+    pair, draws = pair_of(mixture, X), {"mu": torch.randn(2, 5, 2), "share": torch.rand(2, 5)}
+    density = density_of(pair)
+    found, notes = completed(pair, density, draws, 0)
     assert list(found) == ["mu", "share", "z"]
     assert notes == ()
-    one_by_one = discrete_draws(pair_of(mixture, X), draws, 0).values
+    one_by_one = discrete_draws(pair, density, draws, 0).values
     monkeypatch.setattr(discrete, "discrete_draws", lambda *_: Mapped(one_by_one, vectorised=False))
-    assert completed(pair_of(mixture, X), draws, 0)[1] == ("The discrete sites were drawn one draw at a time.",)
+    assert completed(pair, density, draws, 0)[1] == ("The discrete sites were drawn one draw at a time.",)
 
 
 def test_a_program_that_cannot_be_mapped_gives_the_same_draws():

@@ -42,7 +42,6 @@ _BLOCK_SECONDS = 1.0  # of draws that a stop may lose
 _BLOCK_BYTES = 2**28  # of rows at once
 _LARGEST_ROUNDING = 0.01  # nats of an energy: ten times it halves the step size
 _FEWEST = 4  # draws of each chain that can be looked at
-_VECTORS = ("q", "g", "begin_q", "end_q", "end_velocity")
 
 
 def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: Limits, *, pooled: bool) -> Outcome:
@@ -85,7 +84,7 @@ def _run(
             if sampling.fewest < _FEWEST:
                 raise KeyboardInterrupt(sampling.stopped()) from None
     draws, statistics = sampling.results()
-    draws, slow = completed(pair, draws, run.seed)
+    draws, slow = completed(pair, flat.density, draws, run.seed)
     return Outcome(
         draws=draws,
         statistics=statistics,
@@ -109,7 +108,7 @@ class _Sampling:
         """Warm up, or stand where a run that was stopped did."""
         options, machine = self.options, self.machine
         info = machine.info_like
-        self.names = [name for name in info if name not in _VECTORS]
+        self.names = [name for name, like in info.items() if like.dim() == 0]
         fields = {
             "q": (info["q"].dtype, tuple(info["q"].shape)),
             "statistics": (torch.float64, (len(self.names),)),

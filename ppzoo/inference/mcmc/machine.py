@@ -102,7 +102,7 @@ class Machine(ABC):
         """
         steps = torch.zeros(len(self.keys), dtype=torch.int64, device=q.device) if steps is None else steps
         q = self.whitening.coordinates(q)
-        lp, g = torch.func.vmap(lambda w: self._whitened(w, self.whitening), chunk_size=self.batch)(q)
+        lp, g = self._densities(q)
         noise = torch.func.vmap(self._noise)(self.keys, steps)
         state = torch.func.vmap(self.kernel.init)(q, lp, g, self.kernel.Noise(*noise), settings)
         fields = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state._asdict().items()}
@@ -122,7 +122,7 @@ class Machine(ABC):
         here = {name: value.to(self.keys.device) for name, value in tensors.items()}
         self.whitening = Whitening(*(here[f"whitening.{name}"] for name in Whitening._fields))
         state = {name: here[f"state.{name}"] for name in self.kernel.State._fields}
-        lp, _ = torch.func.vmap(lambda w: self._whitened(w, self.whitening), chunk_size=self.batch)(state["draw_q"])
+        lp, _ = self._densities(state["draw_q"])
         tolerance = torch.finfo(lp.dtype).eps ** 0.5
         if not torch.allclose(lp, state["draw_lp"], tolerance, tolerance, equal_nan=True):
             worst = int(torch.abs(lp - state["draw_lp"]).argmax())
@@ -147,6 +147,10 @@ class Machine(ABC):
         plain, size = len(self.kernel.Noise._fields) - 1, len(self._like)
         u = uniforms(key, t, plain + size + size % 2)
         return (*u[:plain].unbind(), normals(u[plain:])[:size].to(self._like.dtype))
+
+    def _densities(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Of all chains, ``batch`` at once."""
+        return torch.func.vmap(lambda row: self._whitened(row, self.whitening), chunk_size=self.batch)(w)
 
     def _whitened(self, w: Tensor, whitening: Whitening) -> tuple[Tensor, Tensor]:
         lp, g = self._density(whitening.positions(w))

@@ -51,7 +51,7 @@ class PyroNUTS(SamplerOptions):
             for chain in range(self.chains):
                 with random_state(stream_seed(run.seed, "chain", chain)):
                     self._chain(chain, density, pair, record, progress)
-        draws, notes = completed(pair, record.stacked_draws(self.chains), run.seed)
+        draws, notes = completed(pair, density, record.stacked_draws(self.chains), run.seed)
         return Outcome(
             draws=draws,
             statistics=record.stacked_statistics(self.chains),
