@@ -47,7 +47,8 @@ def _from_unconstrained(site: dict[str, Any], radius: float) -> Tensor:
     if _is_discrete(site):
         return fn.sample()  # type: ignore[no-any-return]  # Pyro is untyped
     transform = biject_to(fn.support)
-    shape = transform.inverse_shape(fn.shape())
+    single = transform.domain.event_dim == transform.codomain.event_dim == 0  # number by number: the shape stays
+    shape = fn.shape() if single else transform.inverse_shape(fn.shape())  # which loads sympy: half a second
     return transform((torch.rand(shape) * 2 - 1) * radius)  # type: ignore[no-any-return]  # torch's transforms are untyped
 
 

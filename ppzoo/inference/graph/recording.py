@@ -49,7 +49,11 @@ def record(function: Callable[..., Any], examples: Sequence[Tensor], parts: Part
 
 
 def functional(graph: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
-    """The same graph without operations that write into their arguments."""
+    """The same graph without operations that write into their arguments.
+
+    What a recording leaves of them goes by torch's way, which is slow at first: to check the shape of a write it loads
+    the compiler.
+    """
     if any(_writes(node.target) for node in graph.graph.nodes):
         return record(torch.func.functionalize(graph, remove="mutations"), examples)
     return graph
@@ -63,6 +67,7 @@ class _Recorder(TorchDispatchMode):
         self._nodes: Any = WeakTensorKeyDictionary()
         self._memory: dict[fx.Node, fx.Node] = {}  # a value -> the first one of those that share its memory
         self._moved: set[fx.Node] = set()  # memories that hang on the inputs
+        self._viewed: set[fx.Node] = set()  # memories that more than one tensor may show
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -95,10 +100,22 @@ class _Recorder(TorchDispatchMode):
                 raise RuntimeError(f"data-dependent: a number is read that hangs on the inputs ({func})")
             return func(*args, **kwargs)
         node = self._graph.call_function(func, known, named)
-        self._follow(node)
+        pure: Any = _without_writing(func) if self._writes_alone(node) else None
+        value = None if pure is None else pure(*args, **kwargs)
         result = func(*args, **kwargs)
+        if value is not None and (value.shape, value.dtype) == (result.shape, result.dtype):
+            node.target = pure  # from here on the tensor goes by the new value's name
+        self._follow(node)
         self._name(result, node)
         return result
+
+    def _writes_alone(self, node: fx.Node) -> bool:
+        """Whether it writes into one tensor whose memory is its own, so that nobody can tell a new tensor from it."""
+        written = _written(node)
+        return len(written) == 1 and self._owns(written[0])
+
+    def _owns(self, node: fx.Node) -> bool:
+        return node.op == "call_function" and self._memory[node] is node and node not in self._viewed
 
     def _known(self, tree: Any) -> Any:
         """The nodes of the tensors."""
@@ -126,8 +143,11 @@ class _Recorder(TorchDispatchMode):
     def _follow(self, node: fx.Node) -> None:
         """Note whose memory the result is, and whether that, or whatever is written into, hangs on the inputs."""
         written = _written(node)
-        seen = node.args[:1] if node.target is operator.getitem or getattr(node.target, "is_view", False) else written
+        view = node.target is operator.getitem or getattr(node.target, "is_view", False)
+        seen = node.args[:1] if view else written
         self._memory[node] = self._memory[seen[0]] if seen and isinstance(seen[0], fx.Node) else node
+        if view:
+            self._viewed.add(self._memory[node])
         if self._hang(node.all_input_nodes):
             self._moved.update(self._memory[each] for each in (node, *written))
 
@@ -148,6 +168,13 @@ def _written(node: fx.Node) -> list[fx.Node]:
     arguments = enumerate(node.target._schema.arguments)  # type: ignore[union-attr]  # noqa: SLF001  # torch's only name for it
     into = [(i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write]
     return _nodes_in([node.args[i] if i < len(node.args) else node.kwargs.get(name) for i, name in into])
+
+
+def _without_writing(func: Any) -> Any:
+    """The operation that returns what this one writes into its first argument; None if torch has none."""
+    name = func.overloadpacket.__name__
+    packet = getattr(_aten, name.removesuffix("_"), None) if name.endswith("_") else None
+    return getattr(packet, func._overloadname, None)  # noqa: SLF001  # torch's only name for it
 
 
 def _writes(target: Any) -> bool:

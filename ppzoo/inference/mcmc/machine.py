@@ -20,6 +20,7 @@ from ppzoo.inference.mcmc.integrator import LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 from ppzoo.inference.mcmc.metric import Whitening
 from ppzoo.inference.mcmc.streams import normals, uniforms
+from ppzoo.inference.native.build import fewest_lanes
 from ppzoo.inference.native.loop import compile_loop
 from ppzoo.inference.native.values import Unsupported
 
@@ -260,7 +261,8 @@ class Native(Machine):
         fields = {**self._state_like._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
         shared = self.whitening._asdict()
         graph = trace(step, [*fields.values(), *shared.values()])
-        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=self.info_like)
+        width = fewest_lanes(len(keys), self._threads)
+        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=self.info_like, width=width)
 
     def advance(self, chains: Chains, steps: int) -> int:
         """As :meth:`Machine.advance`; a chain that stands still costs nothing."""

@@ -19,6 +19,7 @@ from ppzoo.inference.native.values import (
     Value,
     Variable,
     broadcast,
+    common_shape,
     entering,
     shape_of,
 )
@@ -42,7 +43,7 @@ def _add(builder: Builder, a: Value, b: Value, alpha: float = 1) -> Value:
         return apply(builder, "({0} | {1})", a, b, dtype=dtype)
     for x, nothing in ((a, b), (b, a)):
         if is_number(nothing, 0) and (alpha == 1 or nothing is b):
-            return broadcast(builder.cast(x, dtype), torch.broadcast_shapes(shape_of(a), shape_of(b)))
+            return broadcast(builder.cast(x, dtype), common_shape(shape_of(a), shape_of(b)))
     return apply(builder, "({0} + {1})", a, _scaled(builder, b, alpha, dtype), dtype=dtype)
 
 
@@ -50,7 +51,7 @@ def _add(builder: Builder, a: Value, b: Value, alpha: float = 1) -> Value:
 def _sub(builder: Builder, a: Value, b: Value, alpha: float = 1) -> Value:
     dtype = numeric(promote(a, b))
     if is_number(b, 0):
-        return broadcast(builder.cast(a, dtype), torch.broadcast_shapes(shape_of(a), shape_of(b)))
+        return broadcast(builder.cast(a, dtype), common_shape(shape_of(a), shape_of(b)))
     return apply(builder, "({0} - {1})", a, _scaled(builder, b, alpha, dtype), dtype=dtype)
 
 
@@ -64,7 +65,7 @@ def _mul(builder: Builder, a: Value, b: Value) -> Value:
     dtype = promote(a, b)
     for x, factor in ((a, b), (b, a)):
         if is_number(factor, 1) and dtype.is_floating_point:
-            shape = torch.broadcast_shapes(shape_of(a), shape_of(b))
+            shape = common_shape(shape_of(a), shape_of(b))
             return broadcast(builder.cast(x, dtype), shape)
     result = apply(builder, "({0} & {1})" if dtype is torch.bool else "({0} * {1})", a, b, dtype=dtype)
     if dtype is torch.float64 and isinstance(result, Variable):
@@ -139,7 +140,7 @@ def _pow(builder: Builder, a: Value, b: Value) -> Value:
     dtype = numeric(promote(a, b))
     exponent = next((float(n) for n in (0, 1, 2, 3, 4, 5, 6, 0.5, -0.5, -1, -2) if is_number(b, n)), None)
     if exponent is not None and exponent >= 0 and exponent == int(exponent):
-        shape = torch.broadcast_shapes(shape_of(a), shape_of(b))
+        shape = common_shape(shape_of(a), shape_of(b))
         if exponent == 0:
             return torch.ones((), dtype=dtype).expand(shape)
         template = "(" + " * ".join(["{0}"] * int(exponent)) + ")"
@@ -147,7 +148,7 @@ def _pow(builder: Builder, a: Value, b: Value) -> Value:
     if dtype is torch.int64:
         raise Unsupported("integer powers of integers")
     if exponent is not None:
-        shape = torch.broadcast_shapes(shape_of(a), shape_of(b))
+        shape = common_shape(shape_of(a), shape_of(b))
         return broadcast(apply(builder, _POWERS[exponent], a, dtype=dtype), shape)
     return apply(builder, "pow_T({0}, {1})", a, b, dtype=dtype)
 

@@ -20,7 +20,7 @@ from threading import Lock
 
 from ppzoo.inference.native.values import Unsupported
 
-__all__ = ["available", "lanes", "load"]
+__all__ = ["available", "fewest_lanes", "lanes", "load"]
 
 # Exact where C is: NaN, infinities and signed zeros stay (no -ffast-math). Only errno and traps go, which nobody reads,
 # and a * b + c may be one operation.
@@ -32,6 +32,7 @@ _GCC_FLAGS = (
     *("-ftree-vectorize", "-fvect-cost-model=dynamic"),  # loops over lanes, also before GCC 12
     "--param=avoid-fma-max-bits=0",  # else sums contract at some numbers of lanes and not at others
 )
+_FEWEST_LANES = 4
 _PATIENCE = 300.0  # seconds for one compilation
 _KEPT = 64
 _libraries: OrderedDict[tuple[str, ...], ctypes.CDLL] = OrderedDict()
@@ -85,6 +86,18 @@ def lanes() -> int:
     """How many doubles the machine's vectors hold."""
     macros = _macros(_compiler())
     return 8 if "__AVX512DQ__" in macros else 4 if "__AVX2__" in macros else 2
+
+
+def fewest_lanes(chains: int, threads: int) -> int:
+    """How wide vectors need be for each thread to hold its share of the chains at once; four lanes at least.
+
+    Wider ones are no quicker then: they compute what nobody asked for, and many processors halve them. Narrower ones
+    take the compiler longer.
+    """
+    width = lanes()
+    while width > _FEWEST_LANES and threads * width // 2 >= chains:
+        width //= 2
+    return width
 
 
 def header(name: str) -> str:

@@ -18,6 +18,7 @@ from ppzoo.inference.native.values import (
     Variable,
     Whole,
     broadcast,
+    common_shape,
     dtype_of,
     entering,
     shape_of,
@@ -60,7 +61,7 @@ def _solve_triangular(
         x = _solve_triangular(builder, _transposed(a), _transposed(b), upper=not upper, unitriangular=unitriangular)
         return _transposed(x)
     dtype = floating(promote(a, b))
-    batch = torch.broadcast_shapes(shape_of(a)[:-2], shape_of(b)[:-2])
+    batch = common_shape(shape_of(a)[:-2], shape_of(b)[:-2])
     n, m = shape_of(b)[-2:]
     count = prod(batch)
     if 0 in (count, n, m):
@@ -130,7 +131,7 @@ def _lu_solve(
         return _transposed(_lu_solve(builder, lu, pivots, _transposed(b), adjoint=not adjoint))
     dtype = promote(lu, b)
     n, m = shape_of(b)[-2:]
-    batch = torch.broadcast_shapes(shape_of(lu)[:-2], shape_of(b)[:-2])
+    batch = common_shape(shape_of(lu)[:-2], shape_of(b)[:-2])
     factor = builder.materialise(broadcast(lu, (*batch, n, n)), torch.float64)
     places = builder.materialise(broadcast(pivots, (*batch, n)))
     right = builder.materialise(broadcast(b, (*batch, n, m)), torch.float64)

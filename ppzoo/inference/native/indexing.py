@@ -21,6 +21,7 @@ from ppzoo.inference.native.values import (
     Value,
     Variable,
     broadcast,
+    common_shape,
     dtype_of,
     entering,
     letter,
@@ -101,7 +102,7 @@ def _by_indices(builder: Builder, x: Value, indices: Sequence[Value | None]) -> 
     base = shape_of(x)
     given += [None] * (len(base) - len(given))
     advanced = [d for d, index in enumerate(given) if index is not None]
-    block = torch.broadcast_shapes(*(shape_of(index) for index in given if index is not None))
+    block = common_shape(*(shape_of(index) for index in given if index is not None))
     together = advanced == list(range(advanced[0], advanced[-1] + 1))
     first = advanced[0] if together else 0
     free = [d for d in range(len(base)) if given[d] is None]

@@ -20,6 +20,7 @@ from ppzoo.inference.native.values import (
     Value,
     Variable,
     broadcast,
+    common_shape,
     dtype_of,
     entering,
     letter,
@@ -84,14 +85,14 @@ def floating(dtype: torch.dtype) -> torch.dtype:
 
 def apply(builder: Builder, template: str, *values: Value, dtype: torch.dtype, out: torch.dtype | None = None) -> Value:
     """The template on values broadcast against each other and taken as ``dtype``; the result is an ``out``."""
-    shape = torch.broadcast_shapes(*(shape_of(value) for value in values))
+    shape = common_shape(*(shape_of(value) for value in values))
     operands = [builder.operand(value, shape, dtype) for value in values]
     return builder.map(template.replace("_T(", f"_{letter(dtype)}("), operands, out or dtype, shape)
 
 
 def select(builder: Builder, condition: Value, a: Value, b: Value, dtype: torch.dtype) -> Value:
     """``a`` where the condition holds, else ``b``."""
-    shape = torch.broadcast_shapes(shape_of(condition), shape_of(a), shape_of(b))
+    shape = common_shape(shape_of(condition), shape_of(a), shape_of(b))
     for chosen, decided in ((a, 1), (b, 0)):
         if is_number(condition, decided):
             return broadcast(builder.cast(chosen, dtype), shape)
@@ -243,3 +244,10 @@ OPERATIONS |= {
 def _xlogy(builder: Builder, x: Value, y: Value) -> Value:
     product = "pick_T(MASK(({0} == 0) & ({1} == {1})), splat_T(0), {0} * log_T({1}))"
     return apply(builder, product, x, y, dtype=floating(promote(x, y)))
+
+
+@operation("softplus")
+def _softplus(builder: Builder, x: Variable, beta: float = 1, threshold: float = 20) -> Value:
+    scaled, whole = (f"({{0}} * {float(beta)!r})", f"/ {float(beta)!r}") if beta != 1 else ("{0}", "")
+    template = f"pick_T(MASK({scaled} > {float(threshold)!r}), {{0}}, log1p_T(exp_T({scaled})) {whole})"
+    return apply(builder, template, x, dtype=floating(x.dtype))

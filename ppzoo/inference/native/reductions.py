@@ -17,6 +17,7 @@ from ppzoo.inference.native.values import (
     Value,
     Variable,
     Whole,
+    common_shape,
     dtype_of,
     entering,
     is_plain,
@@ -81,7 +82,7 @@ def _contracted(builder: Builder, value: Value, gone: set[int]) -> Value | None:
     if not isinstance(value, Variable) or not is_plain(value):
         return None
     a, b = builder.products.get(value.buffer, (0, 0))
-    same = torch.broadcast_shapes(shape_of(a), shape_of(b)) == value.shape
+    same = common_shape(shape_of(a), shape_of(b)) == value.shape
     return contraction(builder, a, b, value.shape, gone) if same else None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,7 @@ __all__ = [
     "Variable",
     "Whole",
     "broadcast",
+    "common_shape",
     "dtype_of",
     "entering",
     "is_plain",
@@ -220,6 +222,11 @@ def is_plain(value: Variable) -> bool:
 def shape_of(value: Value) -> torch.Size:
     """Shape of a value; that of a number is ``()``."""
     return value.shape if isinstance(value, (Variable, Tensor)) else torch.Size()
+
+
+def common_shape(*shapes: Sequence[int]) -> torch.Size:
+    """What the shapes broadcast to. Torch's own function loads a system for computer algebra first: half a second."""
+    return torch.Size(np.broadcast_shapes(*map(tuple, shapes)))
 
 
 def dtype_of(value: Value) -> torch.dtype:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ppzoo.inference.native import Unsupported, available
-from ppzoo.inference.native.build import lanes, load
+from ppzoo.inference.native import Unsupported, available, build
+from ppzoo.inference.native.build import fewest_lanes, lanes, load
 
 
 def test_a_source_becomes_a_library_once(tmp_path, monkeypatch):
@@ -61,5 +61,14 @@ def test_the_compiler_works_in_a_private_folder(tmp_path, monkeypatch):
 
 def test_lanes_are_a_power_of_two():
     assert lanes() in {2, 4, 8}
+
+
+@pytest.mark.parametrize(
+    ("chains", "threads", "wide", "expected"),
+    [(1, 1, 8, 4), (4, 2, 8, 4), (8, 2, 8, 4), (9, 2, 8, 8), (8, 1, 8, 8), (64, 16, 8, 4), (4, 1, 2, 2), (99, 2, 4, 4)],
+)
+def test_few_chains_take_no_more_lanes_than_they_need(monkeypatch, chains, threads, wide, expected):
+    monkeypatch.setattr(build, "lanes", lambda: wide)
+    assert fewest_lanes(chains, threads) == expected
     assert Path(available()).is_absolute()
     assert os.access(available(), os.X_OK)

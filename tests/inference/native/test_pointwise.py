@@ -49,6 +49,7 @@ UNARY = (
     *(torch.special.erfcx, torch.reciprocal, torch.neg, torch.abs, torch.sgn, torch.sign, torch.relu),
     *(torch.floor, torch.ceil, torch.trunc),
     *(torch.round, torch.isnan, torch.isinf, torch.isfinite, torch.nn.functional.logsigmoid, torch.logical_not),
+    *(torch.nn.functional.softplus, lambda x: torch.nn.functional.softplus(x, beta=0.5, threshold=3.0)),
 )
 BINARY = (
     *(torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.fmax, torch.fmin, torch.fmod),
