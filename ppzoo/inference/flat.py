@@ -66,7 +66,18 @@ class FlatDensity:
     def constrain(self, q: Tensor) -> dict[str, Tensor]:
         """Each site's value in its own support, ``(S, ...)``, for vectors ``(S, D)``."""
         with torch.no_grad():
-            return map_draws(self.density.constrain, self.density.named(q), len(q)).values
+            return map_draws(self._supports(), {"q": q}, len(q)).values
+
+    def _supports(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        """From one vector to the sites' values; of a program that is a graph, only what these hang on is computed."""
+
+        def program(values: dict[str, Tensor]) -> dict[str, Tensor]:
+            return self.density.constrain(self.density.named(values["q"]))
+
+        if self.road != "graph":
+            return program
+        graph = trace(lambda q: tuple(program({"q": q}).values()), [self.like + 0.1])
+        return lambda values: dict(zip(self.density.shapes, graph(values["q"]), strict=True))
 
 
 def flatten(density: Density, like: Tensor) -> FlatDensity:

@@ -169,8 +169,9 @@ def _sigmoid(builder: Builder, x: Variable) -> Value:
 
 @operation("log_sigmoid_forward")
 def _log_sigmoid_forward(builder: Builder, x: Variable) -> tuple[Value, Value]:
+    low = apply(builder, "min_T({0}, splat_T(0))", x, dtype=x.dtype)
     rest = apply(builder, "log1p_T({0})", _decay(builder, x, x.dtype), dtype=x.dtype)
-    return apply(builder, "(min_T({0}, splat_T(0)) - {1})", x, rest, dtype=x.dtype), torch.zeros(0, dtype=x.dtype)
+    return apply(builder, "({0} - {1})", low, rest, dtype=x.dtype), torch.zeros(0, dtype=x.dtype)
 
 
 @operation("logaddexp")

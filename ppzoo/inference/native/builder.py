@@ -119,7 +119,14 @@ class Builder:
         return Whole(self.materialise(value, dtype).buffer)
 
     def map(self, template: str, operands: Iterable[Operand], dtype: torch.dtype, shape: Sequence[int]) -> Variable:
-        """A new variable, element by element."""
+        """A variable, element by element; along a dimension in which no operand moves, one element stands for all."""
+        operands = tuple(operands)
+        moving = [op.strides for op in operands if isinstance(op, _STRIDED)]
+        distinct = [n if n == 0 or any(strides[d] for strides in moving) else 1 for d, n in enumerate(shape)]
+        filled = self._filled(template, operands, dtype, distinct)
+        return filled.seen(filled.view.expand(tuple(shape)))
+
+    def _filled(self, template: str, operands: Iterable[Operand], dtype: torch.dtype, shape: Sequence[int]) -> Variable:
         letter(dtype)
         dims, placed, _ = _collapsed(shape, operands)
 
@@ -209,7 +216,7 @@ class Builder:
             self.settle(value)
             return value
         shape = shape_of(value)
-        return self.map("{0}", [self.operand(value, shape)], dtype_of(value), shape)
+        return self._filled("{0}", [self.operand(value, shape)], dtype_of(value), shape)
 
 
 def _collapsed(

@@ -145,7 +145,7 @@ class _NestText:
         depth, target = _depth(strides), statement.target
         place = f"{self.names.pointer(target)}[{_index(strides, 0)}]"
         name = f"r{self.names.numbers.setdefault(target, len(self.names.numbers))}"
-        kind = c_type(target.dtype)
+        kind = statement.register or c_type(target.dtype)
         if all(strides[:depth]):  # every position is met once
             self.before[depth].append(f"{kind} {name} = {statement.start};")
         else:
@@ -153,7 +153,7 @@ class _NestText:
             self.before[0].append(fill)
             self.before[depth].append(f"{kind} {name} = {place};")
         self.before[-1].append(f"{name} = {statement.combine.format(name, value)};")
-        self.after[depth].append(f"{place} = {name};")
+        self.after[depth].append(f"{place} = {statement.finish.format(name)};")
 
     def text(self) -> list[str]:
         """The nest as lines of C."""

@@ -121,6 +121,26 @@ INLINE D log1p_d(D x) {
 }
 NARROW(log1p)
 
+/* log of a product, factor by factor: the product's fraction, its power of two, and the logs of what is rare */
+typedef struct { D fraction, rest; I power; } LOG;
+INLINE LOG log_of_one(void) { return (LOG){splat_d(1.0), splat_d(0.0), splat_i(0)}; }
+INLINE LOG log_times(LOG s, D x) {
+  I rare = ~((x >= 0x1p-1000) & (x <= 0x1p1000));
+  if (any(rare)) {
+    s.rest += pick_d(rare, log_d(x), splat_d(0.0));
+    x = pick_d(rare, splat_d(1.0), x);
+  }
+  D p = s.fraction * x;
+  I n = (bits(p) - bits(splat_d(1.0))) >> 52;
+  s.power += n;
+  s.fraction = (D)(bits(p) - (n << 52));
+  return s;
+}
+INLINE D log_of(LOG s) {
+  D n = small_i_to_d(s.power);
+  return s.rest + (n * LN2_HIGH + (log_d(s.fraction) + n * LN2_LOW));
+}
+
 INLINE D log2_d(D x) { return log_d(x) * 0x1.71547652b82fep0; }
 NARROW(log2)
 INLINE D log10_d(D x) { return log_d(x) * 0x1.bcb7b1526e50ep-2; }

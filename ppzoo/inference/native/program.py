@@ -16,9 +16,10 @@ from ppzoo.inference.graph.recording import functional
 from ppzoo.inference.native.build import header
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.emit import Names, c_type, parts
+from ppzoo.inference.native.logarithms import multiplied, normalised
 from ppzoo.inference.native.lowering import lower
 from ppzoo.inference.native.schedule import live, place, reads_of, schedule, slots_of, split, written
-from ppzoo.inference.native.values import Buffer, Slot, Variable, is_plain
+from ppzoo.inference.native.values import Buffer, Slot, Statement, Variable, is_plain
 
 __all__ = ["Field", "Source", "loop_source", "map_source"]
 
@@ -62,7 +63,7 @@ def map_source(graph: fx.GraphModule, examples: Sequence[Tensor], width: int) ->
     inputs = [builder.input(example) for example in examples]
     results = [builder.materialise(value) for value in lower(functional(graph, examples), inputs, builder)]
     before, after = [v.buffer for v in inputs], [r.buffer for r in results]
-    units = schedule(live(builder.statements, after))
+    units = schedule(_lean(builder.statements, after))
     names = Names(place(units, before, after), slots_of(units))
     functions, calls = parts(units, names, "part")
     reads = "".join(_take(f"in[{k}]", variable, names, "c") for k, variable in enumerate(inputs))
@@ -104,7 +105,8 @@ def loop_source(
     for target, value in moves:
         builder.overwrite(target, value)
     kept = [v.buffer for v in states] + [v.buffer for v in fresh]
-    fixed, varying = split(live(builder.statements, [*kept, *own]), own)
+    wanted = [*kept, *own]
+    fixed, varying = split(_lean(builder.statements, wanted), own)
     first, units = schedule(fixed), schedule(varying)
     names = Names(place([*first, *units], arriving, [*kept, *written(first)]), slots_of([*first, *units]))
     functions, calls = parts(units, names, "part")
@@ -157,6 +159,11 @@ if (left == LANES) {{
 """
     numbers = {v.shared: k for k, v in enumerate(given) if v.shared}
     return Source(text, _data(names, numbers), [(v.shape, v.dtype) for v in fresh], names.placement.size)
+
+
+def _lean(statements: Sequence[Statement], results: Sequence[Buffer]) -> list[Statement]:
+    """The statements on which the results depend, with fewer logarithms and exponentials."""
+    return multiplied(live(normalised(live(statements, results)), results), results)
 
 
 def prelude(width: int) -> str:

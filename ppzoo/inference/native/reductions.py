@@ -62,6 +62,14 @@ def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bo
         return torch.full(final, _OF_NOTHING[kind], dtype=dtype)
     if all(shape[d] == 1 for d in gone):
         return through(builder.cast(value, dtype), lambda x: x.reshape(final))
+    repeated = _repeated(value) if kind != "prod" else set()
+    if repeated:
+        once = through(value, lambda x: x[tuple(slice(0, 1 if d in repeated else n) for d, n in enumerate(shape))])
+        result = reduce(builder, kind, once, sorted(gone), keepdim=True, dtype=dtype)
+        count = prod(shape[d] for d in repeated & gone)
+        if kind == "sum" and count > 1:
+            result = apply(builder, "({0} * {1})", result, count, dtype=dtype)
+        return through(result, lambda x: x.expand(kept) if keepdim else x.expand(kept).squeeze(tuple(gone)))
     total = _contracted(builder, value, gone) if kind == "sum" else None
     if total is not None:
         return through(total, lambda x: x.reshape(final))
@@ -73,8 +81,17 @@ def reduce(builder: Builder, kind: str, value: Value, dims: Dims, *, keepdim: bo
         builder.reduce(result.buffer, combine, start, operand, shape, result.view.expand(shape))
         return result
 
-    result: Variable = builder.once((kind, operand, tuple(shape), tuple(kept), dtype), make)
-    return result.seen(result.view.view(final))
+    combined: Variable = builder.once((kind, operand, tuple(shape), tuple(kept), dtype), make)
+    return combined.seen(combined.view.view(final))
+
+
+def _repeated(value: Value) -> set[int]:
+    """The dimensions along which the same elements stand again."""
+    if not isinstance(value, Variable):
+        return set()
+    return {
+        d for d, (n, stride) in enumerate(zip(value.shape, value.view.stride(), strict=True)) if n > 1 and not stride
+    }
 
 
 def _contracted(builder: Builder, value: Value, gone: set[int]) -> Value | None:
@@ -230,7 +247,7 @@ def _logsumexp(builder: Builder, x: Value, dim: Dims, keepdim: bool = False) -> 
     powers = apply(builder, "exp_T({0} - {1})", x, safe, dtype=dtype)
     total = reduce(builder, "sum", powers, dim, keepdim=keepdim, dtype=dtype)
     shift = through(safe, lambda t: t.reshape(shape_of(total)))
-    return apply(builder, "(log_T({0}) + {1})", total, shift, dtype=dtype)
+    return apply(builder, "({0} + {1})", apply(builder, "log_T({0})", total, dtype=dtype), shift, dtype=dtype)
 
 
 @operation("_cdist_forward")

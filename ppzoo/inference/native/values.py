@@ -187,7 +187,12 @@ class Update:
 
 @dataclass(eq=False, slots=True)
 class Reduce:
-    """``target[j(i)] = combine(target[j(i)], operand[i])`` from ``start``, with ``j`` by strides, zero if reduced."""
+    """``target[j(i)] = combine(target[j(i)], operand[i])`` from ``start``, with ``j`` by strides, zero if reduced.
+
+    Attributes:
+        register: The C type in which one number is accumulated, if not the target's.
+        finish: The number that such a register stands for.
+    """
 
     target: Buffer
     combine: str
@@ -195,6 +200,8 @@ class Reduce:
     operands: tuple[Operand, ...]
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    register: str = ""
+    finish: str = "{0}"
 
 
 @dataclass(eq=False, slots=True)

@@ -118,3 +118,24 @@ def test_every_operation_has_a_case(seen):
     if not seen:
         pytest.skip("the other tests of this file were not run")
     assert {COVERED.get(name, name) for name in OPERATIONS} - seen == set()
+
+
+def test_what_stands_again_is_computed_once(seeded, hold):
+    """Along a dimension in which nothing moves, one element stands for all."""
+    x, y = _numbers(3), _numbers(4, 3)
+    wide = {
+        "sums": lambda x: (x.expand(7, 3).exp().sum(0), x.expand(7, 3).sum(1), x.expand(7, 3).log1p().sum()),
+        "kept": lambda x: (x.expand(7, 3).sum(0, keepdim=True), x.expand(7, 3).cos().amax(0, keepdim=True)),
+        "extremes": lambda x: (x.expand(7, 3).amax(0), x.expand(7, 3).amin(), x.expand(2, 7, 3).amax((0, 2))),
+        "truths": lambda x: ((x > 0).expand(7, 3).any(0), (x > 0).expand(7, 3).all(), (x > 0).expand(7, 3).sum(0)),
+        "products": lambda x: (x.expand(7, 3).prod(0), x.expand(7, 3).prod()),
+        "softmax": lambda x: (x.expand(7, 3).log_softmax(-1), x.expand(7, 3).softmax(0), x.expand(7, 3).logsumexp(1)),
+        "moments": lambda x: (x.expand(7, 3).mean(0), x.expand(7, 3).var(0), x.expand(7, 3).std()),
+        "shapes": lambda x: (x.exp().expand(7, 3).T + 1, x.exp().expand(7, 3).reshape(-1), x.expand(7, 3)[2:5] * 2),
+        "running": lambda x: (x.expand(7, 3).exp().cumsum(0), x.expand(7, 3).exp().flip(1).cumprod(1)),
+        "positions": lambda x: (*x.expand(7, 3).max(0), *x.expand(7, 3).max(1), x.expand(7, 3).argmin()),
+        "products of matrices": lambda x: (x.expand(7, 3).exp() @ x, x.expand(7, 3).T.exp() @ x.expand(7, 3)),
+        "number": lambda x: (x[0].expand(5).exp(), x[0].expand(5).sum(), x[0].expand(5, 2).log_softmax(0)),
+    }
+    hold({name: (function, x) for name, function in wide.items()})
+    hold({"beside": (lambda x, y: ((x.expand(4, 3).exp() * y).sum(0), (x.expand(4, 3) + x).exp() - y), x, y)})
