@@ -100,8 +100,8 @@ RUNS = (
         "chains that learn alone learn from others",
         "Apart, a chain's metric is learnt from draws less the mean over all chains.",
         "inference/mcmc/warmup.py",
-        "self.metric.add(self._grouped(q), self._grouped(g), self._grouped(counts[:, None] > 0))",
-        "self.metric.add(self._grouped(q - q.mean(0)), self._grouped(g), self._grouped(counts[:, None] > 0))",
+        "self.metric.add(self._grouped(q), self._grouped(g), self._grouped(filled))",
+        "self.metric.add(self._grouped(q - q.mean(0)), self._grouped(g), self._grouped(filled))",
         WARM_UP,
     ),
     Mutant(

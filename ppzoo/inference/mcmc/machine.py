@@ -269,7 +269,8 @@ class Native(Machine):
         state = {**chains.state, "key": self.keys, "t": chains.steps}
         rows, counts = chains.rows, chains.counts
         shared = {name: value.contiguous() for name, value in self.whitening._asdict().items()}
-        taken = self._loop.run(state, {}, shared, rows, counts, steps, room=chains.room, threads=self._threads)
+        taken, idle = self._loop.run(state, {}, shared, rows, counts, steps, room=chains.room, threads=self._threads)
+        self.idle += idle
         return int(taken.sum())
 
 

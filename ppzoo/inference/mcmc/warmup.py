@@ -187,36 +187,42 @@ class WarmUp:
     def _look(self, draws: int, *, exact: bool) -> None:
         """Learn from the next draws.
 
-        A look comes when half of the chains have ended a trajectory (all of them, where each learns for itself); those
-        wait for it, so that what they do next already follows from it.
+        A look comes when half of the chains have ended a trajectory (all of them, where they are few or each learns for
+        itself); those wait for it, so that what they do next already follows from it. After the first window a few
+        chains that learn together give several draws for each look: the look costs more than a draw.
         """
-        short = self.given < draws
-        room = short.to(self.given.dtype) if exact or not self.pooled else torch.ones_like(self.given)
-        self._advance(room, 1.0 if not self.pooled or len(room) <= _FEW else 0.5)
+        several = self.pooled and self.window > 0 and not self.limits.learnt
+        each = max(1, _FEW // len(self.given)) if several else 1
+        room = torch.full_like(self.given, each)
+        if exact or not self.pooled:
+            room = torch.clamp(draws - self.given, 0, each)
+        self._advance(room, 1.0 if not self.pooled or len(room) <= _FEW else 0.5, each)
         rows, counts = self.chains.rows, self.chains.counts
         self.given = self.given + counts
+        filled = torch.arange(each, device=counts.device) < counts[:, None]
         fine = self.caution == 1
         acceptance, seen = self._mean(rows["acceptance_rate"], fine if bool(fine.any()) else fine | True)
         self.step.update(acceptance, seen, self.target)
-        self._be_careful(rows["acceptance_rate"][:, 0], counts > 0)
+        self._be_careful(rows["acceptance_rate"], filled)
         q, g = self.machine.whitening.positions(rows["q"]), self.machine.whitening.pushed(rows["g"])
-        self.metric.add(self._grouped(q), self._grouped(g), self._grouped(counts[:, None] > 0))
+        self.metric.add(self._grouped(q), self._grouped(g), self._grouped(filled))
         if len(self.machine.whitening.stretch) > 0:
-            self.covariances.add(q[counts > 0, 0], g[counts > 0, 0])
+            self.covariances.add(q[filled], g[filled])
         if self.limits.learnt:
-            self._lengthen(counts > 0)
+            self._lengthen(filled)
         self._set(torch.exp(self.step.log_step))
 
     def _lengthen(self, seen: Tensor) -> None:
-        row = {name: value[seen, 0] for name, value in self.chains.rows.items()}
+        row = {name: value[seen] for name, value in self.chains.rows.items()}
         time = row["n_steps"] * row["step_size"]
         self.length.update(row["begin_q"], row["end_q"], row["end_velocity"], time, row["acceptance_rate"])
         self._set_limit(float(torch.exp(self.length.log_time)))
 
     def _be_careful(self, acceptance: Tensor, seen: Tensor) -> None:
         """A chain far out, where the common step size fails, takes smaller ones until they succeed."""
-        lower = seen & (acceptance < _FAILING)
-        raise_ = seen & (acceptance > self.target)
+        mean = torch.where(seen, acceptance, 0.0).sum(1) / torch.clamp(seen.sum(1), min=1)
+        lower = seen.any(1) & (mean < _FAILING)
+        raise_ = mean > self.target
         caution = torch.where(lower, self.caution / 2, torch.where(raise_, self.caution * 2, self.caution))
         if len(self.caution) > self.groups:  # a chain that learns alone has a step size of its own already
             self.caution = torch.clamp(caution, max=1.0)
@@ -229,12 +235,12 @@ class WarmUp:
         self._set(step)
         return Tuned(self.chains, step, self.metric.inverse_mass, self.gradients)
 
-    def _advance(self, room: Tensor, share: float) -> None:
-        """Until a share of the chains that have room for a draw have given it."""
-        self.chains = self.chains.emptied(room, 1)
+    def _advance(self, room: Tensor, share: float, size: int = 1) -> None:
+        """Until a share of the draws, up to ``size`` of each chain, that there is room for are given."""
+        self.chains = self.chains.emptied(room, size)
         wanted = max(1.0, share * float(room.sum()))
         while float(self.chains.counts.sum()) < wanted:
-            self.gradients += self.machine.advance(self.chains, _STEPS)
+            self.gradients += self.machine.advance(self.chains, _STEPS * size)
 
     def _set_limit(self, limit: float) -> None:
         self.chains.state["limit"] = torch.full_like(self.chains.state["limit"], limit)

@@ -34,6 +34,13 @@ INLINE void transpose(D *r) {
 }
 #endif
 
+/* the next chain that has room for a row; as many as there are chains if none is left */
+static int64_t another(int64_t *next, int64_t chains, const int64_t *count, const int64_t *room) {
+  int64_t k;
+  do k = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED); while (k < chains && count[k] >= room[k]);
+  return k < chains ? k : chains;
+}
+
 static void take_rows(D *restrict y, const double *restrict x, const int64_t *row, long n) {
   long i = 0;
 #ifdef BLOCKS

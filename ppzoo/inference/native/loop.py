@@ -8,7 +8,8 @@ Example:
     >>> walk = compile_loop(step, state={"x": x}, noise={"e": e}, shared={"size": size}, row={"was": x})
     >>> state, noise = {"x": torch.zeros(2, 1)}, {"e": torch.tensor([[[1.0], [-1.0], [4.0]], [[2.0], [2.0], [2.0]]])}
     >>> rows, count = {"was": torch.zeros(2, 2, 1)}, torch.zeros(2, dtype=torch.int64)
-    >>> walk.run(state, noise, {"size": size}, rows, count, 3).tolist()
+    >>> executed, idle = walk.run(state, noise, {"size": size}, rows, count, 3)
+    >>> executed.tolist()
     [3, 2]
     >>> state["x"].tolist(), rows["was"].tolist()
     ([[2.0], [2.0]], [[[0.0], [0.0]], [[0.0], [1.0]]])
@@ -76,7 +77,7 @@ class NativeLoop:
         self._scratch = Scratch(source.words * width)
         self._run = load(source.text).run
         self._run.restype = ctypes.c_int
-        self._run.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 2
+        self._run.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 3
 
     def run(  # the parts of a sampler's memory
         self,
@@ -89,7 +90,7 @@ class NativeLoop:
         *,
         room: Tensor | None = None,
         threads: int = 1,
-    ) -> Tensor:
+    ) -> tuple[Tensor, int]:
         """Take up to ``steps`` steps with every chain that has room for a row; everything is changed in place.
 
         Args:
@@ -103,7 +104,7 @@ class NativeLoop:
             threads: How many threads share the work; the numbers do not depend on it.
 
         Returns:
-            The steps that each chain has taken, int64 ``(C,)``.
+            The steps that each chain has taken, int64 ``(C,)``, and those that lanes without a chain have.
 
         Raises:
             ValueError: If a tensor has another shape, type or layout than it must have.
@@ -129,7 +130,8 @@ class NativeLoop:
         ]
         data = pointers([parts[2][x] if isinstance(x, int) else x for x in self.source.data])
         io = pointers([*parts[0], *parts[1], *parts[3], count, room, executed])
-        arguments = (data, io, chains, steps, ahead, size, ctypes.byref(ctypes.c_int64(0)))
+        idle = ctypes.c_int64(0)
+        arguments = (data, io, chains, steps, ahead, size, ctypes.byref(ctypes.c_int64(0)), ctypes.byref(idle))
 
         def work() -> bool:
             with self._scratch.borrow() as address:
@@ -137,7 +139,7 @@ class NativeLoop:
 
         if in_threads(work, min(threads, -(-chains // self.width))):
             raise IndexError("a position computed by the graph is out of range for the dimension it counts")
-        return executed
+        return executed, idle.value
 
 
 def _checked(what: str, given: Tensors, fields: Fields, head: tuple[int, ...]) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """The C program around a graph: chains into lanes, the statements, lanes back into chains.
 
-Groups of ``LANES`` chains are independent. Every thread takes the next group off a counter until none is left, so that
-which thread does what changes no number.
+Lanes are independent. Every thread takes the next chains off a counter until none is left, so that which thread or lane
+does what changes no number.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def loop_source(
     """The program that repeats a step: ``state, emit, row = step(state, noise, shared)``.
 
     What depends on shared inputs alone is computed once per group. A state is overwritten where it stands, as soon as
-    nothing reads it any more; a chain that has no room for another row leaves with the state that it has then, and its
-    lane runs on unseen.
+    nothing reads it any more; a chain that has no room for another row leaves with the state that it has then, and the
+    next chain takes its lane, or where none is left the lane runs on unseen.
 
     Raises:
         Unsupported: If an operation or a type has no native code.
@@ -117,43 +117,55 @@ def loop_source(
     heard = {buffer for statement in varying for buffer in reads_of(statement)}
     draw = "".join(_take(f"io[{s + k}]", v, names, "ahead_of") for k, v in enumerate(noises) if v.buffer in heard)
     leave = "".join(_write(f"io[{k}]", v, names) for k, v in enumerate(states))
+    enter = "".join(_read(f"io[{k}]", v, names) for k, v in enumerate(states))
     together = "".join(_give(f"io[{k}]", v, names) for k, v in enumerate(states))
     record = "".join(_write(f"io[{s + n + k}]", v, names) for k, v in enumerate(rows))
     text = f"""{prelude(width)}{once}{functions}
+static void enter(void *const *restrict io, D *restrict a, int l, int64_t c) {{
+{enter}}}
 static void leave(void *const *restrict io, const D *restrict a, int l, int64_t c) {{
 {leave}}}
 static void record(void *const *restrict io, const D *restrict a, int l, int64_t c) {{
 {record}}}
 int run(const void *const *restrict d, void *const *restrict io, int64_t chains, int64_t steps, int64_t ahead,
-        int64_t size, int64_t *next, D *restrict a) {{
-int64_t *count = io[{s + n + r}], *executed = io[{s + n + r + 2}];
+        int64_t size, int64_t *next, int64_t *idle, D *restrict a) {{
+int64_t *count = io[{s + n + r}], *executed = io[{s + n + r + 2}], vain = 0;
 const int64_t *room = io[{s + n + r + 1}];
 I wrong = splat_i(0);
 for (;;) {{
-int64_t g = LANES * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), c[LANES], ahead_of[LANES];
-I going = splat_i(0);
+int64_t c[LANES], ahead_of[LANES];
+I going = splat_i(0), t = splat_i(0), spare = splat_i(0);
 int left = 0;
-if (g >= chains) return any(wrong);
-EACH c[l] = g + l < chains ? g + l : chains - 1;
-EACH if (g + l < chains && count[c[l]] < room[c[l]]) going[l] = -1, left++;
-if (left == 0) continue;
-{arrive}{first_calls}for (int64_t t = 0; t < steps && left > 0; t++) {{
-EACH ahead_of[l] = c[l] * ahead + t;
+EACH if ((c[l] = another(next, chains, count, room)) < chains) going[l] = -1, spare[l] = room[c[l]] - count[c[l]], left++;
+if (left == 0) {{
+__atomic_fetch_add(idle, vain, __ATOMIC_RELAXED);
+return any(wrong);
+}}
+EACH if (!going[l]) c[l] = c[0];
+{arrive}{first_calls}while (left > 0) {{
+EACH ahead_of[l] = c[l] * ahead + t[l];
 *(I *)a = splat_i(0);
 {draw}{calls}wrong |= *(I *)a & going;
-const I emit = *{names.pointer(emit.buffer)};
-EACH if (going[l]) {{
-executed[c[l]]++;
-if (!emit[l]) continue;
-record(io, a, l, c[l] * size + count[c[l]]);
-if (++count[c[l]] < room[c[l]]) continue;
+vain += LANES - left;
+t -= going;
+const I emit = *{names.pointer(emit.buffer)} & going;
+if (any(emit)) EACH if (emit[l]) record(io, a, l, c[l] * size + count[c[l]]++);
+spare += emit;
+const I over = going & ((t == steps) | (spare == 0));
+if (!any(over)) continue;
+if (left == LANES && !any(~over)) {{
+{together}EACH executed[c[l]] = t[l];
+break;
+}}
+EACH if (over[l]) {{
 leave(io, a, l, c[l]);
-going[l] = 0;
-left--;
+executed[c[l]] = t[l];
+t[l] = 0;
+const int64_t k = another(next, chains, count, room);
+if (k < chains) enter(io, a, l, c[l] = k), spare[l] = room[k] - count[k];
+else going[l] = 0, left--;
 }}
 }}
-if (left == LANES) {{
-{together}}} else EACH if (going[l]) leave(io, a, l, c[l]);
 }}
 }}
 """
@@ -208,6 +220,15 @@ def _give(target: str, variable: Variable, names: Names) -> str:
     if variable.dtype in _WIDE:
         return f"give_rows((double *){target}, (const D *){pointer}, c, {size});\n"
     return f"EACH {_row(target, variable, pointer, 'c[l]')}"
+
+
+def _read(source: str, variable: Variable, names: Names) -> str:
+    """Row ``c`` becomes one lane."""
+    size, negate = variable.buffer.size, "-" if variable.dtype is torch.bool else ""
+    return (
+        f"{{ const {_MEMORY[variable.dtype]} *x = {source}; {c_type(variable.dtype)} *y = {names.pointer(variable.buffer)};\n"
+        f"for (int64_t i = 0; i < {size}; i++) y[i][l] = {negate}x[c * {size} + i]; }}\n"
+    )
 
 
 def _write(target: str, variable: Variable, names: Names) -> str:
