@@ -6,7 +6,6 @@
     python benchmarks/mcmc.py --confirm numpyro             another sampler's long runs, held against those
     python benchmarks/mcmc.py --models eight_schools --chains 4 64 --repeats 5
     python benchmarks/mcmc.py --device cuda --chains 1024 65536
-    python benchmarks/mcmc.py --gradients --chains 1024     what is computed in vain, because chains wait
     python benchmarks/mcmc.py --table                       only writes table and picture anew
 
 Each run is a process of its own. The samplers take turns, each repeat with a seed of its own and with another one
@@ -26,7 +25,6 @@ import numpy as np
 from mcmc import records, tables
 from mcmc.densities import LANGUAGES, gaps
 from mcmc.gate import moments
-from mcmc.gradients import counted
 from mcmc.picture import picture
 from mcmc.posteriors import POSTERIORS
 from mcmc.race import judged, run_once
@@ -75,14 +73,13 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     instead.add_argument("--check", action="store_true", help="compare log densities instead of racing")
     instead.add_argument("--reference", choices=SAMPLERS, help="make references with this sampler instead of racing")
     instead.add_argument("--confirm", choices=SAMPLERS, help="hold this sampler against the references")
-    instead.add_argument("--gradients", action="store_true", help="count gradients instead of racing")
     instead.add_argument("--table", action="store_true", help="only write table and picture anew")
     return parser.parse_args(words)
 
 
 def _task(options: argparse.Namespace) -> Callable[[str, argparse.Namespace], None]:
     tasks = ((options.check, _check), (options.reference, _refer), (options.confirm, _confirm))
-    return next((task for wanted, task in (*tasks, (options.gradients, _count)) if wanted), _race)
+    return next((task for wanted, task in tasks if wanted), _race)
 
 
 def _check(model: str, options: argparse.Namespace) -> None:
@@ -161,27 +158,13 @@ def _race_with(model: str, chains: int, reference: dict[str, Any], options: argp
     for repeat in range(options.repeats):
         first = repeat % max(1, len(running))
         for name in running[first:] + running[:first]:
+            if any(run["seconds"] is None for run in runs[name]):
+                continue  # it was not done in time, or failed: it would again
             settings = Settings(chains, options.warmup, draws, options.seed + repeat, options.device)
             run = judged(model, *run_once(model, name, settings, options.limit), reference)
             print(f"{model}, {chains} chains, {name}: {run}", flush=True)
             runs[name].append(run)
             record(name)
-
-
-def _count(model: str, options: argparse.Namespace) -> None:
-    """Executed gradients of those samplers that count them."""
-    for chains in options.chains:
-        draws = POSTERIORS[model].draws_of_each(chains, options.draws)
-        for name in _racing(chains, options):
-            if name == "pyro" or why_not(name) is not None:
-                continue
-            method = SAMPLERS[name].method
-            settings = Settings(chains, options.warmup, draws, options.seed, options.device, method)
-            found = counted(model, name, settings, options.limit)
-            print(f"{model}, {chains} chains, {name}: {found}", flush=True)
-            record = {"model": model, "chains": chains, "sampler": name, "settings": asdict(settings)} | found
-            path = records.gradients_path(model, chains, name, options.device)
-            records.write(path, record | records.about(options.device))
 
 
 def _racing(chains: int, options: argparse.Namespace) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 
 import ppzoo
 
-__all__ = ["about", "cell", "folder", "gradients_path", "read", "reference_path", "result_path", "write"]
+__all__ = ["about", "cell", "folder", "read", "reference_path", "result_path", "write"]
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "mcmc"
@@ -30,11 +30,6 @@ def folder(device: str) -> Path:
 def result_path(model: str, chains: int, sampler: str, device: str = "cpu") -> Path:
     """Where the record of one cell stands."""
     return folder(device) / f"{model}-{chains}-{sampler}.json"
-
-
-def gradients_path(model: str, chains: int, sampler: str, device: str = "cpu") -> Path:
-    """Where the record of executed gradients stands."""
-    return folder(device) / "gradients" / result_path(model, chains, sampler).name
 
 
 def reference_path(model: str) -> Path:

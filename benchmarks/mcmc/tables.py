@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from mcmc.posteriors import POSTERIORS
-from mcmc.records import folder, gradients_path, read, result_path
+from mcmc.records import folder, read, result_path
 from mcmc.samplers import SAMPLERS
 
 __all__ = ["chain_counts", "page", "speed"]
@@ -29,15 +28,16 @@ def page(device: str = "cpu") -> str:
     """Everything that is on record for a device."""
     titles = [sampler.title for sampler in SAMPLERS.values() if device in sampler.devices]
     names = [name for name, sampler in SAMPLERS.items() if device in sampler.devices]
-    rows = [
-        (posterior.summary, chains, [_cell(read(result_path(model, chains, name, device))) for name in names])
+    records = [
+        (posterior.summary, chains, [read(result_path(model, chains, name, device)) for name in names])
         for model, posterior in POSTERIORS.items()
         for chains in chain_counts(model, device)
     ]
-    parts = [EXPLAINED, _table(titles, rows)]
-    if waste := _gradients(device):
-        parts += [GRADIENTS, waste]
-    return "\n".join(parts)
+    speeds, wastes = (
+        _table(titles, [(summary, chains, [show(record) for record in row]) for summary, chains, row in records])
+        for show in (_cell, _waste)
+    )
+    return "\n".join([EXPLAINED, speeds, GRADIENTS, wastes])
 
 
 def speed(record: dict[str, Any] | None) -> tuple[float, float | None] | None:
@@ -51,11 +51,7 @@ def speed(record: dict[str, Any] | None) -> tuple[float, float | None] | None:
 
 def chain_counts(model: str, device: str = "cpu") -> list[int]:
     """The numbers of chains for which there are records."""
-    return _counts(folder(device), model)
-
-
-def _counts(where: Path, model: str) -> list[int]:
-    return sorted({int(path.name.split("-")[1]) for path in where.glob(f"{model}-*.json")})
+    return sorted({int(path.name.split("-")[1]) for path in folder(device).glob(f"{model}-*.json")})
 
 
 def _table(titles: list[str], rows: list[tuple[str, int, list[str]]]) -> str:
@@ -80,17 +76,7 @@ def _cell(record: dict[str, Any] | None) -> str:
     return text + (" ‡" if record["loaded_machine"] else "")
 
 
-def _gradients(device: str) -> str:
-    where = gradients_path("", 0, "", device).parent
-    found = {path.stem: read(path) or {} for path in where.glob("*.json")}
-    names = [name for name in SAMPLERS if any(record["sampler"] == name for record in found.values())]
-    rows = [
-        (posterior.summary, chains, [_waste(found.get(f"{model}-{chains}-{name}")) for name in names])
-        for model, posterior in POSTERIORS.items()
-        for chains in _counts(where, model)
-    ]
-    return _table([SAMPLERS[name].title for name in names], rows) if rows else ""
-
-
 def _waste(record: dict[str, Any] | None) -> str:
-    return f"{record['executed'] / record['needed']:.3f}" if record else ""
+    runs = record["runs"] if record else []
+    shares = [run["gradients"] / run["needed"] for run in runs if run.get("gradients") and run.get("needed")]
+    return f"{median(shares):.3f}" if shares else ""

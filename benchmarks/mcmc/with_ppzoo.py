@@ -31,14 +31,16 @@ def sample(name: str, posterior: Posterior, settings: Settings) -> Drawn:
         draws=settings.draws,
     )
     outcome = fitted.outcome
+    numbers = outcome.numbers
     draws = {site: value.numpy(force=True) for site, value in (outcome.draws or {}).items()}
     seconds = time.perf_counter() - began
     return Drawn(
         gathered(draws, posterior.sites),
         seconds,
-        outcome.numbers["seconds_draws"],
+        numbers["seconds_draws"],
         int(outcome.statistics["diverging"].sum()),
+        gradients=int(numbers["gradients"] - numbers["gradients_warmup"] + numbers["gradients_idle"]),
         needed=outcome.statistics["n_steps"].sum(1).tolist(),
-        total=int(outcome.numbers["gradients"]),
+        total=int(numbers["gradients"]),
         notes=list(fitted.notes),
     )

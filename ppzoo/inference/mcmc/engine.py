@@ -42,6 +42,7 @@ _BLOCK_SECONDS = 1.0  # of draws that a stop may lose
 _BLOCK_BYTES = 2**28  # of rows at once
 _LARGEST_ROUNDING = 0.01  # nats of an energy: ten times it halves the step size
 _FEWEST = 4  # draws of each chain that can be looked at
+_NUMBERS = ("gradients", "gradients_warmup", "gradients_idle", "seconds_warmup", "seconds_draws")
 
 
 def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: Limits, *, pooled: bool) -> Outcome:
@@ -116,7 +117,7 @@ class _Sampling:
         kept = self.keeper.begin(fields, chains=options.chains, draws=options.draws)
         self.kept, self.saved = kept.counts, time.monotonic()
         self.thinning = Thinning.of(options.thin, machine.keys)
-        self.numbers |= dict.fromkeys(("gradients", "gradients_warmup", "seconds_warmup", "seconds_draws"), 0.0)
+        self.numbers |= dict.fromkeys(_NUMBERS, 0.0)
         self.numbers |= {name: float(number) for name, number in kept.numbers.items() if name in self.numbers}  # type: ignore[arg-type]  # JSON
         if kept.numbers.get("phase") == "draws":
             self.thinning.restore(kept.state)
@@ -142,7 +143,10 @@ class _Sampling:
         options, thinning = self.options, self.thinning
         total, steps = options.draws * options.thin, _STEPS
         size = max(options.thin, min(total, _BLOCK_BYTES // self._row_bytes()))
-        began = time.monotonic() - self.numbers["seconds_draws"]
+        began, idle = (
+            time.monotonic() - self.numbers["seconds_draws"],
+            self.machine.idle - self.numbers["gradients_idle"],
+        )
         divergences = 0
         while bool((thinning.given < total).any()):
             chains = chains.emptied(torch.clamp(total - thinning.given, max=size), size)
@@ -157,6 +161,7 @@ class _Sampling:
                     break
             divergences += int(chains.rows["diverging"].sum())
             self.numbers["seconds_draws"] = time.monotonic() - began
+            self.numbers["gradients_idle"] = self.machine.idle - idle
             self._append(chains)
             step = float(chains.state["step_size"].median())
             done = options.warmup + int(self.kept.double().mean())

@@ -78,9 +78,12 @@ class Machine(ABC):
         batch: How many chains are computed at once.
         info_like: The fields of the kernel's info, of one chain.
         road: How steps are computed, in words.
+        idle: Gradients computed so far for nobody, beside those that :meth:`advance` counts: lanes of the processor's
+            vectors without a chain.
     """
 
     road = ""
+    idle = 0
 
     def __init__(
         self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None

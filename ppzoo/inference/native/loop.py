@@ -99,7 +99,7 @@ class NativeLoop:
             shared: ``(...)`` per field.
             rows: ``(C, B, ...)`` per field.
             count: How many rows of each chain are filled, int64 ``(C,)``.
-            steps: The most steps that a chain takes.
+            steps: The most steps that a chain takes, at least one.
             room: How many rows each chain may fill, int64 ``(C,)``, at most ``B``; all if not given.
             threads: How many threads share the work; the numbers do not depend on it.
 
@@ -117,8 +117,8 @@ class NativeLoop:
         executed = torch.zeros_like(count)
         for name, tensor in {"count": count, "room": room}.items():
             check_tensor(name, tensor, (chains,), torch.int64)
-        if steps > ahead:
-            raise ValueError(f"steps: got {steps}, expected at most the {ahead} steps that there is noise for")
+        if not 1 <= steps <= ahead:
+            raise ValueError(f"steps: got {steps}, expected 1 to the {ahead} steps that there is noise for")
         if chains and (int(room.max()) > size or int(count.min()) < 0):
             raise ValueError(f"room: got {int(room.max())}, expected at most the {size} rows that there are")
         heads = ((chains,), (chains, ahead), (), (chains, size))

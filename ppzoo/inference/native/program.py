@@ -136,7 +136,11 @@ for (;;) {{
 int64_t c[LANES], ahead_of[LANES];
 I going = splat_i(0), t = splat_i(0), spare = splat_i(0);
 int left = 0;
-EACH if ((c[l] = another(next, chains, count, room)) < chains) going[l] = -1, spare[l] = room[c[l]] - count[c[l]], left++;
+EACH if ((c[l] = another(next, chains, count, room)) < chains) {{
+going[l] = -1;
+spare[l] = room[c[l]] - count[c[l]];
+left++;
+}}
 if (left == 0) {{
 __atomic_fetch_add(idle, vain, __ATOMIC_RELAXED);
 return any(wrong);
@@ -151,7 +155,7 @@ t -= going;
 const I emit = *{names.pointer(emit.buffer)} & going;
 if (any(emit)) EACH if (emit[l]) record(io, a, l, c[l] * size + count[c[l]]++);
 spare += emit;
-const I over = going & ((t == steps) | (spare == 0));
+const I over = going & ((t >= steps) | (spare == 0));
 if (!any(over)) continue;
 if (left == LANES && !any(~over)) {{
 {together}EACH executed[c[l]] = t[l];
@@ -224,9 +228,10 @@ def _give(target: str, variable: Variable, names: Names) -> str:
 
 def _read(source: str, variable: Variable, names: Names) -> str:
     """Row ``c`` becomes one lane."""
-    size, negate = variable.buffer.size, "-" if variable.dtype is torch.bool else ""
+    size, pointer = variable.buffer.size, names.pointer(variable.buffer)
+    negate = "-" if variable.dtype is torch.bool else ""
     return (
-        f"{{ const {_MEMORY[variable.dtype]} *x = {source}; {c_type(variable.dtype)} *y = {names.pointer(variable.buffer)};\n"
+        f"{{ const {_MEMORY[variable.dtype]} *x = {source}; {c_type(variable.dtype)} *y = {pointer};\n"
         f"for (int64_t i = 0; i < {size}; i++) y[i][l] = {negate}x[c * {size} + i]; }}\n"
     )
 

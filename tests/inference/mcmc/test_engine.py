@@ -90,7 +90,7 @@ def test_statistics_have_arviz_names(method):
 
 def test_the_time_of_warm_up_and_of_drawing_is_told():
     numbers = fit(draws=4).outcome.numbers
-    assert set(numbers) == {"gradients", "gradients_warmup", "seconds_warmup", "seconds_draws"}
+    assert set(numbers) == {"gradients", "gradients_warmup", "gradients_idle", "seconds_warmup", "seconds_draws"}
     assert all(value > 0 for value in numbers.values())
 
 

@@ -86,10 +86,11 @@ def test_the_loop_is_that_of_torch(seeded):
     room = torch.full_like(count, B)
     room[2], room[3] = 3, int(count[3])  # one chain with little room, one with none
     mine = [_copy(state), _copy(rows), count.clone()]
-    executed = _loop().run(mine[0], noise, shared, mine[1], mine[2], T, room=room)
+    executed, idle = _loop().run(mine[0], noise, shared, mine[1], mine[2], T, room=room)
     assert torch.equal(executed, _in_torch(state, noise, shared, rows, count, T, room))
     assert executed[3] == 0
     assert executed.unique().numel() > 2  # some chains were full before others
+    assert idle > 0
     assert torch.equal(mine[2], count)
     for name, value in (state | rows).items():
         assert torch.allclose((mine[0] | mine[1])[name].to(F), value.to(F), rtol=1e-12, atol=1e-12), name
@@ -143,7 +144,7 @@ def test_fields_that_change_places(seeded):
         want = [want[1], want[0], torch.cat([want[2][:, 1:], want[0][:, :1]], 1)]
         if t == 0:
             first_row = assert_row
-    executed = loop.run(state, {}, {}, rows, torch.zeros(3, dtype=torch.int64), 5)
+    executed, _ = loop.run(state, {}, {}, rows, torch.zeros(3, dtype=torch.int64), 5)
     assert executed.tolist() == [5, 5, 5]
     assert all(torch.equal(a, b) for a, b in zip(state.values(), want, strict=True))
     assert torch.equal(rows["a"][:, 0], first_row[0])
@@ -166,6 +167,29 @@ def test_what_depends_on_shared_inputs_alone_is_computed_once_per_group(seeded):
     once, part = text.split("static void once0")[1].split("static void part0")[:2]
     assert "sqrt_d" in once
     assert "sqrt_d" not in part.split("static void leave")[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_lane_takes_the_next_chain_when_its_own_has_all_its_rows(seeded, threads):
+    """One chain of a hundred rows beside 63 of five."""
+    x = torch.zeros(1, dtype=F)
+    graph = make_fx(lambda x: (x + 1, (x >= 0).all(), x))(x)
+    loop = compile_loop(graph, state={"x": x}, noise={}, shared={}, row={"x": x}, width=2)
+    start, room = torch.randn(64, 1, dtype=F).abs(), torch.full((64,), 5)
+    room[3] = 100
+    state, rows, counts = (
+        {"x": start.clone()},
+        {"x": torch.zeros(64, 100, 1, dtype=F)},
+        torch.zeros(64, dtype=torch.int64),
+    )
+    executed, idle = loop.run(state, {}, {}, rows, counts, 1000, room=room, threads=threads)
+    assert torch.equal(executed, room)
+    assert torch.equal(counts, room)
+    assert idle <= (5 if threads == 1 else 105)  # in pairs, 95 for the long one alone
+    steps = torch.arange(100)[None, :, None]
+    expected = torch.where(steps < room[:, None, None], start[:, None] + steps, 0.0)
+    torch.testing.assert_close(rows["x"], expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(state["x"], start + room[:, None], rtol=1e-14, atol=0)
 
 
 def test_a_position_out_of_range_raises_for_chains_that_are_still_there():
@@ -196,7 +220,7 @@ def test_wrong_fields_are_refused(seeded):
         loop.run(state, {"u": noise["u"], "e": noise["e"]}, shared, rows, count, 1)
     with pytest.raises(ValueError, match=r"state x: got \(13, 2\)"):
         loop.run(state | {"x": state["x"][:, :2].contiguous()}, noise, shared, rows, count, 1)
-    with pytest.raises(ValueError, match="at most the 40 steps"):
+    with pytest.raises(ValueError, match="1 to the 40 steps"):
         loop.run(state, noise, shared, rows, count, 41)
     with pytest.raises(ValueError, match="at most the 6 rows"):
         loop.run(state, noise, shared, rows, count, 1, room=count + 7)
