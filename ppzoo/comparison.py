@@ -61,7 +61,8 @@ class Fitted(Protocol):
     def losses(self) -> NDArray[np.float64] | None:
         """Loss of each step, in nats."""
 
-    def to_arviz(self) -> xr.DataTree:
+    @property
+    def posterior_tree(self) -> xr.DataTree:
         """Posterior and observed data."""
 
     def trained(self) -> Mapping[str, NDArray[np.float64]]:
@@ -183,7 +184,7 @@ def compare(fits: Mapping[str, Fitted], *, run_dir: str | os.PathLike[str] | Non
     _check_fits(fits)
     if run_dir is not None:
         check_writable(run_dir)
-    trees = {name: fit.to_arviz() for name, fit in fits.items()}
+    trees = {name: fit.posterior_tree for name, fit in fits.items()}
     _check_same_data(trees)
     shared, not_shared = _sites(trees, fits)
     posteriors = _posteriors(trees, shared)

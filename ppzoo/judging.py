@@ -54,7 +54,7 @@ def judge(fit: Fit) -> Diagnosis:
         diagnosis = _judge_game(fit)
     elif fit.kind == "mcmc":
         shared = int(fit.outcome.numbers.get("chains_per_start", 1))
-        diagnosis = diagnose_chains(fit.to_arviz(), chains_per_start=shared)
+        diagnosis = diagnose_chains(fit.posterior_tree, chains_per_start=shared)
     else:
         diagnosis = _joined(_judge_approximation(fit), _judge_codes(fit))
     notes = tuple(Finding("note", note.rstrip("."), "", "") for note in fit.notes)

@@ -149,8 +149,8 @@ class Fit:
             sites = {site.name: site for site in sites_of(self.pair.trace_model())}
             if not any(site.kind == "deterministic" for site in sites.values()):
                 return shown(latent, sites)
-            values = evaluate(self.pair, latent, len(next(iter(latent.values())))).values
-        return shown(latent, sites) | {k.removeprefix("value/"): v for k, v in values.items() if k.startswith("value/")}
+            values = evaluate(self.pair, latent, len(next(iter(latent.values()))), ("value",)).values
+        return shown(latent, sites) | {name.removeprefix("value/"): value for name, value in values.items()}
 
     def predict(self, *data: Any, draws: int | None = None, **named: Any) -> dict[str, Tensor]:
         """Posterior predictive draws of every observed site, each ``(draws, ...)``.
@@ -221,7 +221,7 @@ class Fit:
 
         Labels of three or more categories have no mean: ``mode`` is the most frequent one, ``p_mode`` its probability.
         """
-        return summarise(parameter_tree(self) if self.kind == "point" else self.to_arviz(), kind=self.kind)
+        return summarise(parameter_tree(self) if self.kind == "point" else self.posterior_tree, kind=self.kind)
 
     def diagnose(self) -> Diagnosis:
         """Whether to believe the answer: a verdict with its evidence and what to do."""
@@ -254,6 +254,11 @@ class Fit:
         with self.world("sites"):
             discrete = any(site.kind == "discrete" for site in sites_of(self.pair.trace_model()))
             return density_of(self.pair).enumeration if discrete else None
+
+    @functools.cached_property
+    def posterior_tree(self) -> xr.DataTree:
+        """:meth:`to_arviz` without likelihoods and predictions, which take time and room where rows are many."""
+        return build_tree(self, pointwise=False)
 
     @functools.cached_property
     def _tree(self) -> xr.DataTree:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -22,43 +24,46 @@ __all__ = ["build_tree", "parameter_tree", "shown"]
 
 _DRAWS = 1000  # of a guide, where nobody says how many
 _FEWEST_DRAWS = 100
-_ELEMENTS = 20_000_000  # largest posterior predictive array; beyond it fewer draws are shown
+_ELEMENTS = 20_000_000  # of a guide, the largest posterior predictive array; beyond it fewer draws are shown
+_POINTWISE = 2**27  # of a sampler, numbers in all pointwise likelihoods and predictions: a gigabyte
 _LARGEST_PARAMETER = 100  # a network's weights are no estimates to be read
 
 Groups = dict[str, dict[str, Tensor]]
 
 
-def build_tree(fit: Fit) -> xr.DataTree:
+def build_tree(fit: Fit, *, pointwise: bool = True) -> xr.DataTree:
     """Groups ``posterior, sample_stats, log_likelihood, log_prior, posterior_predictive, observed_data``.
 
     Arrays are ``(chain, draw, ...)``, one chain for a guide; dimensions are named by the model's plates. A fit
     without latent sites has an empty posterior and a group ``parameters_data``.
 
+    Likelihoods and predictions of many rows are those of every k-th draw, so that they take a gigabyte at most; the
+    coordinate ``draw`` tells which, and so does a note. Not ``pointwise``, they are left out: who judges a fit does not
+    look at them.
+
     Of a program whose discrete sites a sampler summed out, ``log_likelihood`` and ``log_prior`` are those of the
     continuous draws, discrete sites summed out, and ``posterior_predictive`` draws the discrete sites of a row anew, as
     :meth:`ppzoo.Fit.predict` does: the three are of one distribution, as PSIS-LOO and its checks need.
     """
-    notes = list(fit.notes)
     if has_method(fit.pair.owner, "critic_loss"):
-        groups: Groups = {"posterior": {}, "observed_data": fit.data_tensors()}
-        sites, discrete = dict[str, Site](), dict[str, str]()
-    else:
-        groups, sites, discrete = _groups(fit, notes)
-    attrs: dict[str, Any] = {
-        "inference_library": "ppzoo",
-        "model": str(fit.source["name"]),
-        "method": fit.method.name,
-        "seed": str(fit.seed),
-        "notes": " ".join(notes),
+        return _tree(fit, {"posterior": {}, "observed_data": fit.data_tensors()}, _Posterior({}, {}, {}, {}), fit.notes)
+    notes = list(fit.notes)
+    posterior = _posterior(fit, notes)
+    step, found = _pointwise(fit, posterior, notes) if pointwise else (1, {})
+    groups = {
+        "posterior": posterior.values,
+        "sample_stats": fit.outcome.statistics,
+        **found,
+        "observed_data": {name: site.value for name, site in posterior.sites.items() if site.kind == "observed"},
+        "parameters_data": {} if posterior.latent else fit.parameters(),
     }
-    dims = {name: site.dims for name, site in sites.items()}
-    return _tree(groups, dims, fit.pair.data.coords, attrs, discrete)
+    return _tree(fit, groups, posterior, notes, dict.fromkeys(found, step))
 
 
 def parameter_tree(fit: Fit) -> xr.DataTree:
     """The small parameters of a point fit as one draw of one chain."""
     small = {name: value[None, None] for name, value in fit.parameters().items() if value.numel() <= _LARGEST_PARAMETER}
-    return _tree({"posterior": small}, {}, {}, {}, {})
+    return _tree(fit, {"posterior": small}, _Posterior({}, {}, {}, {}), ())
 
 
 def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Tensor]:
@@ -66,36 +71,72 @@ def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, 
     return {name: value for name, value in values.items() if name not in sites or not sites[name].auxiliary}
 
 
-def _groups(fit: Fit, notes: list[str]) -> tuple[Groups, dict[str, Site], dict[str, str]]:
-    enumeration = fit.enumeration
+@dataclass(frozen=True)
+class _Posterior:
+    """What was drawn, ``(C, S, ...)``: of every latent site, and as it is shown; what its discrete variables are."""
+
+    sites: dict[str, Site]
+    latent: dict[str, Tensor]
+    values: dict[str, Tensor]
+    discrete: dict[str, str]
+
+
+def _posterior(fit: Fit, notes: list[str]) -> _Posterior:
     with fit.world("arviz"):
         sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
-        observed = {name: site.value for name, site in sites.items() if site.kind == "observed"}
-        latent = fit.chains(_draws_to_show(observed))
-        chains, n = next(iter(latent.values())).shape[:2] if latent else (1, 1)
-        flat = {name: value.flatten(0, 1) for name, value in latent.items()}
-        known = {name: value for name, value in flat.items() if enumeration is None or sites[name].kind != "discrete"}
-        densities = evaluate(fit.pair, known, chains * n)
-        functions = enumeration.functions if enumeration is not None else ()
-        full = evaluate(fit.pair, flat, chains * n) if functions else densities
-        predictive = predict(fit.pair, replicated(fit, flat), chains * n, fit.observed).values if latent else {}
-    if not (densities.vectorised and full.vectorised):
-        notes.append("Likelihoods were evaluated one draw at a time.")
-    shaped = {name: value.unflatten(0, (chains, n)) for name, value in densities.values.items()}
-    values = {name: value.unflatten(0, (chains, n)) for name, value in _under("value/", full.values).items()}
+        latent = fit.chains(_draws_to_show(max(_observed(sites).values(), default=1)))
+        values: dict[str, Tensor] = {}
+        if any(site.kind == "deterministic" for site in sites.values()):
+            values = _evaluated(fit, latent, ("value",), notes)["value"]
     posterior = shown(latent, sites) | values
     discrete = {name: _what(sites[name]) for name in posterior if sites[name].kind == "discrete"}
-    discrete |= dict.fromkeys(functions, "function")
+    discrete |= dict.fromkeys(fit.enumeration.functions if fit.enumeration is not None else (), "function")
+    often_many = sorted(posterior.items(), key=lambda item: item[0] in discrete)  # last, for who reads the first rows
+    return _Posterior(sites, latent, dict(often_many), discrete)
+
+
+def _pointwise(fit: Fit, posterior: _Posterior, notes: list[str]) -> tuple[int, Groups]:
+    """Likelihoods, priors and predictions, and of every how many-th draw they are."""
+    sites, latent = posterior.sites, posterior.latent
+    chains, draws = _shape(latent)
+    step = min(draws, max(1, math.ceil(chains * draws * 2 * sum(_observed(sites).values()) / _POINTWISE)))
+    if step > 1:
+        kept = chains * len(range(0, draws, step))
+        notes.append(f"Likelihoods and predictions are of one draw in {step}: {kept:,} of {chains * draws:,}.")
+        latent = {name: value[:, ::step] for name, value in latent.items()}
+    with fit.world("pointwise"):
+        known = {n: v for n, v in latent.items() if fit.enumeration is None or sites[n].kind != "discrete"}
+        densities = _evaluated(fit, known, ("likelihood", "prior"), notes)
+        predictive: dict[str, Tensor] = {}
+        if latent:
+            flat = {name: value.flatten(0, 1) for name, value in latent.items()}
+            made = predict(fit.pair, replicated(fit, flat), math.prod(_shape(latent)), fit.observed).values
+            predictive = {name: value.unflatten(0, _shape(latent)) for name, value in made.items()}
     groups = {
-        "posterior": dict(sorted(posterior.items(), key=lambda item: item[0] in discrete)),  # often many: last
-        "sample_stats": fit.outcome.statistics,
-        "log_likelihood": _under("likelihood/", shaped),
-        "log_prior": _under("prior/", shaped),
-        "posterior_predictive": {name: value.unflatten(0, (chains, n)) for name, value in predictive.items()},
-        "observed_data": observed,
-        "parameters_data": {} if latent else fit.parameters(),
+        "log_likelihood": densities["likelihood"],
+        "log_prior": densities["prior"],
+        "posterior_predictive": predictive,
     }
-    return {name: found for name, found in groups.items() if found or name == "posterior"}, sites, discrete
+    return step, groups
+
+
+def _evaluated(fit: Fit, latent: dict[str, Tensor], kinds: Sequence[str], notes: list[str]) -> Groups:
+    """Of each draw, by kind and name, ``(C, S, ...)``."""
+    shape = _shape(latent)
+    flat = {name: value.flatten(0, 1) for name, value in latent.items()}
+    found = evaluate(fit.pair, flat, math.prod(shape), kinds)
+    if not found.vectorised:
+        notes.append(f"{', '.join(kinds).capitalize()}s were evaluated one draw at a time.")
+    by_kind: Groups = {kind: {} for kind in kinds}
+    for name, value in found.values.items():
+        kind, _, site = name.partition("/")
+        by_kind[kind][site] = value.unflatten(0, shape)
+    return by_kind
+
+
+def _observed(sites: Mapping[str, Site]) -> dict[str, int]:
+    """How many numbers each observed site holds."""
+    return {name: site.value.numel() for name, site in sites.items() if site.kind == "observed"}
 
 
 def _what(site: Site) -> str:
@@ -107,21 +148,31 @@ def _what(site: Site) -> str:
 
 
 def _tree(
-    groups: Groups,
-    dims: Mapping[str, list[str]],
-    coords: Mapping[str, Any],
-    attrs: dict[str, Any],
-    discrete: Mapping[str, str],
+    fit: Fit, groups: Groups, posterior: _Posterior, notes: Sequence[str], steps: Mapping[str, int] | None = None
 ) -> xr.DataTree:
-    arrays = {group: {name: v.numpy(force=True) for name, v in found.items()} for group, found in groups.items()}
-    return build_datatree(arrays, dims=dims, coords=coords, attrs=attrs, discrete=discrete)
+    attrs = {
+        "inference_library": "ppzoo",
+        "model": str(fit.source["name"]),
+        "method": fit.method.name,
+        "seed": str(fit.seed),
+        "notes": " ".join(notes),
+    }
+    filled = {name: found for name, found in groups.items() if found or name == "posterior"}
+    return build_datatree(
+        {group: {name: v.numpy(force=True) for name, v in found.items()} for group, found in filled.items()},
+        dims={name: site.dims for name, site in posterior.sites.items()},
+        coords=fit.pair.data.coords,
+        attrs=attrs,
+        discrete=posterior.discrete,
+        steps=steps,
+    )
 
 
-def _draws_to_show(observed: dict[str, Tensor]) -> int:
+def _shape(latent: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Chains and draws."""
+    return next(((value.shape[0], value.shape[1]) for value in latent.values()), (1, 1))
+
+
+def _draws_to_show(rows: int) -> int:
     """Fewer draws of a guide than usual where the predictions would not fit into memory."""
-    size = max((value.numel() for value in observed.values()), default=1)
-    return int(min(_DRAWS, max(_FEWEST_DRAWS, _ELEMENTS // max(1, size))))
-
-
-def _under(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    return int(min(_DRAWS, max(_FEWEST_DRAWS, _ELEMENTS // max(1, rows))))

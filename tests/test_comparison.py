@@ -44,7 +44,8 @@ class FakeFit:
             discrete=self.discrete,
         )
 
-    def to_arviz(self):
+    @property
+    def posterior_tree(self):
         return self.tree
 
     def trained(self):

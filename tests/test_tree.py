@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import arviz_stats
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
 
 import ppzoo
+from ppzoo import tree as trees
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +123,30 @@ def test_likelihoods_of_a_mixture_are_those_of_its_sum(mixed):
     expected = np.logaddexp(*parts) - 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(tree["log_likelihood"]["x"].values, expected, rtol=1e-10)
     assert list(tree["log_prior"].data_vars) == ["low"]
+
+
+def test_pointwise_quantities_of_many_rows_are_of_some_draws(monkeypatch):
+    fit = ppzoo.fit(ppzoo.create_model("eight_schools"), "eight_schools", method="nuts", draws=1001)
+    whole = fit.to_arviz()
+    monkeypatch.setattr(trees, "_POINTWISE", 4 * 600 * 2 * 8)  # six hundred draws of four chains, eight schools, twice
+    thinned = trees.build_tree(fit)
+    for group in ("log_likelihood", "log_prior", "posterior_predictive"):
+        assert thinned[group]["draw"].values.tolist() == list(range(0, 1001, 2))
+        assert set(thinned[group].data_vars) == set(whole[group].data_vars)
+    assert thinned["posterior"].sizes["draw"] == 1001
+    xr.testing.assert_allclose(
+        thinned["log_likelihood"].to_dataset(), whole["log_likelihood"].to_dataset().isel(draw=slice(None, None, 2))
+    )
+    assert "of one draw in 2: 2,004 of 4,004" in thinned.attrs["notes"]
+    assert np.isfinite(arviz_stats.loo(thinned, var_name="y").elpd)
+
+
+def test_a_diagnosis_computes_no_likelihoods(fits, monkeypatch):
+    """Of all draws and rows they may not fit into memory."""
+    fit = ppzoo.fit(ppzoo.create_model("eight_schools"), "eight_schools", method="nuts", warmup=20, draws=10)
+    monkeypatch.setattr(trees, "_pointwise", None)
+    fit.summary()
+    fit.diagnose()
+    posterior = fit.posterior_tree["posterior"].to_dataset()
+    monkeypatch.undo()
+    xr.testing.assert_identical(posterior, fit.to_arviz()["posterior"].to_dataset())

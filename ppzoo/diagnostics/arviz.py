@@ -57,6 +57,7 @@ def build_datatree(
     coords: Mapping[str, Sequence[Any]],
     attrs: Mapping[str, Any],
     discrete: Mapping[str, str] | None = None,
+    steps: Mapping[str, int] | None = None,
 ) -> xr.DataTree:
     """Named groups of arrays as a DataTree that ArviZ reads.
 
@@ -75,6 +76,7 @@ def build_datatree(
         discrete: Variables of the posterior that are not continuous, whatever their type, to what they are:
             ``"number"`` (0 or 1, a count), ``"label"`` (one of several categories, whose mean says nothing) or
             ``"function"`` (of discrete ones). It becomes the variable's attribute ``discrete``.
+        steps: Groups that hold every k-th draw only, to that ``k``: their coordinate ``draw`` says which.
 
     Example:
         >>> tree = build_datatree(
@@ -96,6 +98,7 @@ def build_datatree(
                 {variables[name]: np.asarray(values) for name, values in arrays.items()},
                 axes,
                 labels,
+                step=(steps or {}).get(group, 1),
                 sample_dims=[] if "data" in group else ["chain", "draw"],
             )
             for group, arrays in groups.items()
@@ -315,6 +318,7 @@ def _dataset(
     axes: Mapping[str, Sequence[str]],
     labels: Mapping[str, Sequence[Any]],
     *,
+    step: int,
     sample_dims: list[str],
 ) -> xr.Dataset:
     shapes = {name: values.shape[len(sample_dims) :] for name, values in arrays.items()}
@@ -334,6 +338,8 @@ def _dataset(
         index_origin=0,
         check_conventions=False,  # many short chains: more chains than draws is meant
     )
+    if step > 1:
+        dataset = dataset.assign_coords(draw=step * np.arange(dataset.sizes["draw"]))
     return dataset.drop_attrs()  # among them the time of creation
 
 

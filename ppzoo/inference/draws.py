@@ -88,8 +88,10 @@ def draw_guide(pair: Pair, n: int, given: Values | None = None) -> Mapped:
 
 
 @torch.no_grad()
-def evaluate(pair: Pair, draws: Values, n: int) -> Mapped:
+def evaluate(pair: Pair, draws: Values, n: int, kinds: Collection[str] = ("value", "prior", "likelihood")) -> Mapped:
     """Per draw: ``value/<site>`` of deterministic sites, ``prior/<site>`` and ``likelihood/<site>`` log densities.
+
+    Those of the ``kinds`` that are wanted.
 
     Finite discrete sites that the draws do not hold are summed out of the pointwise likelihood where that is
     defined: one observed site, in the same plates as every such site, on which no site with draws depends. Elsewhere
@@ -98,7 +100,8 @@ def evaluate(pair: Pair, draws: Values, n: int) -> Mapped:
     sites = list(sites_of(pair.trace_model()))
 
     def one(values: Values) -> Values:
-        return _densities(pair, sites, values)
+        found = _densities(pair, sites, values)
+        return {name: value for name, value in found.items() if name.partition("/")[0] in kinds}
 
     return map_draws(one, draws, n)
 
