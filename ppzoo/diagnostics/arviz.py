@@ -79,12 +79,8 @@ def build_datatree(
         steps: Groups that hold every k-th draw only, to that ``k``: their coordinate ``draw`` says which.
 
     Example:
-        >>> tree = build_datatree(
-        ...     {"posterior": {"theta": np.zeros((2, 5, 3))}},
-        ...     dims={"theta": ["school"]},
-        ...     coords={"school": ["A", "B", "C"]},
-        ...     attrs={"method": "nuts"},
-        ... )
+        >>> groups, coords = {"posterior": {"theta": np.zeros((2, 5, 3))}}, {"school": ["A", "B", "C"]}
+        >>> tree = build_datatree(groups, dims={"theta": ["school"]}, coords=coords, attrs={"method": "nuts"})
         >>> dict(tree["posterior"]["theta"].sizes)
         {'chain': 2, 'draw': 5, 'school': 3}
     """
@@ -98,8 +94,8 @@ def build_datatree(
                 {variables[name]: np.asarray(values) for name, values in arrays.items()},
                 axes,
                 labels,
-                step=(steps or {}).get(group, 1),
                 sample_dims=[] if "data" in group else ["chain", "draw"],
+                step=(steps or {}).get(group, 1),
             )
             for group, arrays in groups.items()
         }
@@ -318,8 +314,8 @@ def _dataset(
     axes: Mapping[str, Sequence[str]],
     labels: Mapping[str, Sequence[Any]],
     *,
-    step: int,
     sample_dims: list[str],
+    step: int,
 ) -> xr.Dataset:
     shapes = {name: values.shape[len(sample_dims) :] for name, values in arrays.items()}
     sizes: dict[str, int] = {}
@@ -338,9 +334,8 @@ def _dataset(
         index_origin=0,
         check_conventions=False,  # many short chains: more chains than draws is meant
     )
-    if step > 1:
-        dataset = dataset.assign_coords(draw=step * np.arange(dataset.sizes["draw"]))
-    return dataset.drop_attrs()  # among them the time of creation
+    draws = {"draw": step * np.arange(dataset.sizes["draw"])} if step > 1 else {}
+    return dataset.assign_coords(draws).drop_attrs()  # among those the time of creation
 
 
 def _safe_names(names: Iterable[str], *, taken: Iterable[str]) -> dict[str, str]:
