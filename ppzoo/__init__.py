@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ppzoo.inference.em import EM
     from ppzoo.inference.exact import Exact
     from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
-    from ppzoo.inference.mcmc.samplers import HMC, NUTS, ChEES
+    from ppzoo.inference.mcmc.samplers import HMC, MAMS, NUTS, ChEES
     from ppzoo.inference.svi import SVI
     from ppzoo.result import Fit
     from ppzoo.saving import load
@@ -51,6 +51,7 @@ _HOMES = {
     "Adversarial": "ppzoo.inference.adversarial",
     "Card": "ppzoo.zoo",
     "ChEES": "ppzoo.inference.mcmc.samplers",
+    "MAMS": "ppzoo.inference.mcmc.samplers",
     "Comparison": "ppzoo.comparison",
     "DataError": "ppzoo.errors",
     "Dataset": "ppzoo.datasets.record",
@@ -84,7 +85,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022  # grouped by what a reader looks for
     "fit", "compare", "check", "load",
     "create_model", "list_models", "model_card", "load_dataset", "list_datasets",
-    "SVI", "NUTS", "HMC", "ChEES", "PyroNUTS", "Exact", "EM", "Adversarial",
+    "SVI", "NUTS", "HMC", "MAMS", "ChEES", "PyroNUTS", "Exact", "EM", "Adversarial",
     "Fit", "Comparison", "Diagnosis", "Finding", "SiteTable", "Card", "Dataset",
     "PPZooError", "DataError", "OptionError", "ModelError", "NotFittedError", "FitError", "StorageError",
 ]  # fmt: skip

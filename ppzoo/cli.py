@@ -136,7 +136,9 @@ def check(model: Model, **given: Any) -> Answer:
 @takes(DATA, METHOD, RUN, RESUME)
 def fit(
     model: Model,
-    method: Annotated[str, typer.Option(help="svi, nuts, hmc, chees, exact, em, adversarial or pyro-nuts.")] = "svi",
+    method: Annotated[
+        str, typer.Option(help="svi, nuts, hmc, mams, chees, exact, em, adversarial or pyro-nuts.")
+    ] = "svi",
     **given: Any,
 ) -> Answer:
     """Fit MODEL to data by one method: estimates with their error, and whether to believe them."""

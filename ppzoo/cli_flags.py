@@ -46,10 +46,10 @@ METHOD = {
     "lr": _value("Learning rate (svi, adversarial).", "FLOAT"),
     "batch_size": _value("Rows of a step (svi, adversarial).", "INT"),
     "particles": _value("Draws of the guide per step (svi).", "INT"),
-    "chains": _value("Number of chains (nuts, hmc, chees).", "INT"),
-    "warmup": _value("Steps per chain that adapt and are not kept (nuts, hmc, chees).", "INT"),
-    "draws": _value("Draws per chain (nuts, hmc, chees).", "INT"),
-    "target_accept": _value("Acceptance that the step size is tuned to (nuts, hmc, chees).", "FLOAT"),
+    "chains": _value("Number of chains (nuts, hmc, mams, chees).", "INT"),
+    "warmup": _value("Steps per chain that adapt and are not kept (nuts, hmc, mams, chees).", "INT"),
+    "draws": _value("Draws per chain (nuts, hmc, mams, chees).", "INT"),
+    "target_accept": _value("Acceptance that the step size is tuned to (nuts, hmc, mams, chees).", "FLOAT"),
     "option": _value("Any other option of the method.", "NAME=VALUE", list[str]),
 }  # fmt: skip
 RUN = {

@@ -52,8 +52,8 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         data: What reaches the model as its arguments: a tensor, array or DataFrame is the one positional argument, a
             tuple the positional arguments (``()``: none), a dict the keyword arguments; a
             :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names.
-        method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"chees"``, ``"exact"``, ``"em"``, ``"adversarial"``), or a
-            value with options.
+        method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"mams"``, ``"chees"``, ``"exact"``, ``"em"``,
+            ``"adversarial"``), or a value with options.
         seed: Decides everything random, ``0 <= seed < 2**64``.
         device: ``"cpu"`` or ``"cuda"``.
         dtype: Floating type of the run. ``None`` follows the data; NUTS and closed forms then prefer float64.

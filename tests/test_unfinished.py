@@ -26,6 +26,7 @@ Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
 OPTIONS = {
     "nuts": {"chains": 5},
     "hmc": {"chains": 3, "thin": 2},
+    "mams": {"chains": 4},
     "chees": {"chains": 9},
     "apart": {"method": "nuts", "chains": 3, "adapt": "per_chain"},
 }
@@ -83,7 +84,7 @@ def test_stopped_again_and_again_a_run_gives_the_same_draws(name, tmp_path, eage
     whole = fit(name)
     left = stop_after(0, monkeypatch)
     stops = 0
-    for calls in (3, 12, 10, 8, 7, 6, 5, 4, 10**9):
+    for calls in (3, 25, 20, 15, 10, 9, 8, 7, 6, 5, 4, 10**9):
         left[0] = calls
         try:
             found = fit(name, tmp_path / "run", resume=True)
@@ -131,7 +132,7 @@ def test_resume_begins_where_there_is_nothing(tmp_path):
 def unfinished(tmp_path, eager, monkeypatch):
     """The folder of a run that was stopped among its draws."""
     with monkeypatch.context() as patch:
-        stop_after(45, patch)
+        stop_after(65, patch)
         with pytest.raises(StoppedError):
             fit(run_dir=tmp_path / "run")
     return tmp_path / "run"
@@ -175,7 +176,7 @@ def test_damage_is_found_before_anything_is_drawn(unfinished):
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, eager, monkeypatch):
     whole = fit()
     with monkeypatch.context() as patch:
-        write, left = drawlog.write_record, [40]
+        write, left = drawlog.write_record, [60]
 
         def full(*arguments):
             left[0] -= 1

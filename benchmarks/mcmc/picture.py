@@ -19,6 +19,7 @@ __all__ = ["picture"]
 STYLES = {
     "ppzoo": ("#0072B2", "o"),
     "ppzoo-hmc": ("#56B4E9", "v"),
+    "ppzoo-mams": ("#000000", "P"),
     "ppzoo-chees": ("#009E73", "^"),
     "pyro": ("#D55E00", "D"),
     "numpyro": ("#CC79A7", "s"),

@@ -38,6 +38,7 @@ class Sampler:
 SAMPLERS = {
     "ppzoo": Sampler("ppzoo NUTS", "with_ppzoo", "nuts"),
     "ppzoo-hmc": Sampler("ppzoo HMC", "with_ppzoo", "hmc"),
+    "ppzoo-mams": Sampler("ppzoo MAMS", "with_ppzoo", "mams"),
     "ppzoo-chees": Sampler("ppzoo ChEES", "with_ppzoo", "chees", fewest=8),
     "pyro": Sampler("Pyro NUTS, JIT", "with_pyro", most=4, devices=("cpu",)),
     "numpyro": Sampler("NumPyro NUTS, vectorised", "with_numpyro", needs=("numpyro",)),

@@ -17,6 +17,10 @@ Effective draws per second, from data to draws with everything counted, and in b
 alone. Effective draws are the least of bulk and tail ESS over all parameters and their squares. Medians over
 the runs that passed the gate; ‡ marks a machine that others used at the same time: an indication only.
 """
+PER_GRADIENT = """\
+Effective draws of each thousand gradients that the trajectories of the kept draws needed: what the algorithm is worth,
+whatever computes it.
+"""
 GRADIENTS = """\
 Gradients that were computed for the kept draws, for each one that their trajectories needed. Chains that wait for
 others are computed too: in lockstep the longest trajectory of each draw counts for all chains; in machine code, lanes
@@ -33,11 +37,11 @@ def page(device: str = "cpu") -> str:
         for model, posterior in POSTERIORS.items()
         for chains in chain_counts(model, device)
     ]
-    speeds, wastes = (
+    speeds, worths, wastes = (
         _table(titles, [(summary, chains, [show(record) for record in row]) for summary, chains, row in records])
-        for show in (_cell, _waste)
+        for show in (_cell, _worth, _waste)
     )
-    return "\n".join([EXPLAINED, speeds, GRADIENTS, wastes])
+    return "\n".join([EXPLAINED, speeds, PER_GRADIENT, worths, GRADIENTS, wastes])
 
 
 def speed(record: dict[str, Any] | None) -> tuple[float, float | None] | None:
@@ -76,7 +80,16 @@ def _cell(record: dict[str, Any] | None) -> str:
     return text + (" ‡" if record["loaded_machine"] else "")
 
 
+def _worth(record: dict[str, Any] | None) -> str:
+    worths = [1e3 * run["ess"] / run["needed"] for run in _counted(record) if not run["failures"]]
+    return f"{median(worths):.1f}" if worths else ""
+
+
 def _waste(record: dict[str, Any] | None) -> str:
-    runs = record["runs"] if record else []
-    shares = [run["gradients"] / run["needed"] for run in runs if run.get("gradients") and run.get("needed")]
+    shares = [run["gradients"] / run["needed"] for run in _counted(record) if run.get("gradients")]
     return f"{median(shares):.3f}" if shares else ""
+
+
+def _counted(record: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The runs that know how many gradients they needed."""
+    return [run for run in record["runs"] if run.get("needed")] if record else []

@@ -17,6 +17,7 @@ METHODS = {
     "nuts": "ppzoo.inference.mcmc.samplers:NUTS",
     "hmc": "ppzoo.inference.mcmc.samplers:HMC",
     "chees": "ppzoo.inference.mcmc.samplers:ChEES",
+    "mams": "ppzoo.inference.mcmc.samplers:MAMS",
     "pyro-nuts": "ppzoo.inference.mcmc.pyro_nuts:PyroNUTS",
     "exact": "ppzoo.inference.exact:Exact",
     "em": "ppzoo.inference.em:EM",

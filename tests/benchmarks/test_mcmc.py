@@ -168,7 +168,7 @@ def test_the_programs_of_the_test_are_all(shared_data):
     assert tuple(POSTERIORS) == MODELS
 
 
-@pytest.mark.parametrize("name", ["ppzoo", "ppzoo-hmc", "ppzoo-chees"])
+@pytest.mark.parametrize("name", ["ppzoo", "ppzoo-hmc", "ppzoo-mams", "ppzoo-chees"])
 def test_each_of_ours_is_run_and_counted(name):
     from mcmc.posteriors import POSTERIORS
     from mcmc.run import Settings

@@ -31,6 +31,7 @@ from ppzoo.inference.mcmc.warmup import WarmUp  # noqa: E402
 from tests.conformance import hostile  # noqa: E402
 
 SAMPLERS = ("nuts", "hmc", "chees")
+ALL = (*SAMPLERS, "mams")  # of which the last refuses one unknown number, as most programs here have
 Y = (0.9, 1.1, 1.6, 0.4)
 SHORT = {"chains": 8, "warmup": 20, "draws": 4}
 NAN, INF = float("nan"), float("inf")
@@ -128,18 +129,18 @@ BAD += [
     Bad(what=f"{option}={value}", settings={option: value}, methods=methods, argument=option,
         got=f"^{re.escape(repr(value))}$", expected=expected, error=OptionError)
     for option, values, expected, methods in (
-        ("chains", (0, -1, 2.5, "four", 2**40), f"{WHOLE}1", SAMPLERS),
+        ("chains", (0, -1, 2.5, "four", 2**40), f"{WHOLE}1", ALL),
         ("chains", (7,), f"{WHOLE}8, for they learn", ("chees",)),
-        ("warmup", (0, -1, 2.5, "long", 2**40), f"{WHOLE}20", SAMPLERS),
-        ("draws", (0, -1, 3, 2.5, "many", 2**40), f"{WHOLE}4", SAMPLERS),
-        ("thin", (0, -1, 2.5, "thin", 2**40), f"{WHOLE}1", SAMPLERS),
-        ("max_chains_per_batch", (0, -1, 2.5, "all"), f"{WHOLE}1", SAMPLERS),
-        ("target_accept", (0, 1, -0.5, 1.5, NAN, "high"), f"{REAL} < 1", SAMPLERS),
-        ("trajectory_length", (0, -1, INF, NAN, "long"), REAL, ("hmc",)),
+        ("warmup", (0, -1, 2.5, "long", 2**40), f"{WHOLE}20", ALL),
+        ("draws", (0, -1, 3, 2.5, "many", 2**40), f"{WHOLE}4", ALL),
+        ("thin", (0, -1, 2.5, "thin", 2**40), f"{WHOLE}1", ALL),
+        ("max_chains_per_batch", (0, -1, 2.5, "all"), f"{WHOLE}1", ALL),
+        ("target_accept", (0, 1, -0.5, 1.5, NAN, "high"), f"{REAL} < 1", ALL),
+        ("trajectory_length", (0, -1, INF, NAN, "long"), REAL, ("hmc", "mams")),
         ("max_tree_depth", (0, 21, 2.5), f"{WHOLE}1 and <= 20", ("nuts",)),
-        ("adapt", ("together", 3), "'per_chain', 'pooled'", ("nuts", "hmc")),
-        ("seed", (-1, 2**64, 1.5, "today"), f"{WHOLE}0 and <= {2**64 - 1}", SAMPLERS),
-        ("init", ("priors",), "'pathfinder'", SAMPLERS),
+        ("adapt", ("together", 3), "'per_chain', 'pooled'", ("nuts", "hmc", "mams")),
+        ("seed", (-1, 2**64, 1.5, "today"), f"{WHOLE}0 and <= {2**64 - 1}", ALL),
+        ("init", ("priors",), "'pathfinder'", ALL),
     )
     for value in values
 ]  # fmt: skip
@@ -149,8 +150,8 @@ BAD += [
     Bad(what="init=3", settings={"init": 3}, argument="init", got="a int", expected="a fit of the same model",
         remedy="Fit it by SVI", error=OptionError),
     Bad(what="an option of another method", settings={"steps": 3}, argument="steps", got="3", **NOT_AN_OPTION),
-    Bad(what="the tree of HMC", settings={"max_tree_depth": 3}, methods=("hmc", "chees"), argument="max_tree_depth",
-        got="3", **NOT_AN_OPTION),
+    Bad(what="the tree of HMC", settings={"max_tree_depth": 3}, methods=("hmc", "mams", "chees"),
+        argument="max_tree_depth", got="3", **NOT_AN_OPTION),
     Bad(what="resume without a folder", settings={"resume": True}, argument="resume", got="True without run_dir",
         remedy="run_dir", error=OptionError),
     Bad(what="a file for a folder", settings={"run_dir": "file"}, argument=".*/file'", got="", expected="a folder",

@@ -10,6 +10,7 @@ INTEGRATOR = ("inference/mcmc/test_integrator.py",)
 INVARIANCE = ("inference/mcmc/test_kernel.py",)
 CALIBRATION = ("inference/mcmc/test_kernel.py", "inference/mcmc/test_nuts.py", "inference/mcmc/test_calibration.py")
 TREES = ("inference/mcmc/test_nuts.py", "inference/mcmc/test_kernel.py")
+MAMS = ("inference/mcmc/test_mams.py", "inference/mcmc/test_kernel.py")
 HMC = ("inference/mcmc/test_hmc.py", "inference/mcmc/test_kernel.py")
 STREAMS = ("inference/mcmc/test_streams.py",)
 MACHINE = ("inference/mcmc/test_machine.py", "inference/mcmc/test_kernel.py")
@@ -279,6 +280,54 @@ KERNELS = (
         "ended = torch.isinf(error) | (leapfrogs >= s.length)",
         "ended = leapfrogs >= s.length",
         HMC,
+    ),
+    Mutant(
+        "MAMS turns half as much",
+        "The velocity does not turn after the flight.",
+        "inference/mcmc/mams.py",
+        "u, after = turned(u, scale * end_g, 0.5 * s.step_size)",
+        "_, after = turned(u, scale * end_g, 0.5 * s.step_size)",
+        MAMS,
+    ),
+    Mutant(
+        "MAMS forgets the work of the first half",
+        "The kinetic energy grows by the second turn alone.",
+        "inference/mcmc/mams.py",
+        "kinetic = s.kinetic + before + after",
+        "kinetic = s.kinetic + after",
+        MAMS,
+    ),
+    Mutant(
+        "MAMS counts one freedom too many",
+        "A velocity of length one has a direction less than there are coordinates.",
+        "inference/mcmc/mams.py",
+        "freedom = len(u) - 1",
+        "freedom = len(u)",
+        MAMS,
+    ),
+    Mutant(
+        "MAMS keeps its direction",
+        "A new trajectory goes on in the direction of the old one, whatever became of that.",
+        "inference/mcmc/mams.py",
+        "torch.where(ended, _direction(noise), u)",
+        "u",
+        MAMS,
+    ),
+    Mutant(
+        "MAMS carries its kinetic energy over",
+        "A new trajectory begins with the growth of the old one.",
+        "inference/mcmc/mams.py",
+        "torch.where(ended, torch.zeros_like(kinetic), kinetic)",
+        "kinetic",
+        MAMS,
+    ),
+    Mutant(
+        "MAMS forgets the metric",
+        "The force is that of coordinates that are not whitened.",
+        "inference/mcmc/mams.py",
+        "u, before = turned(s.p, scale * s.g, 0.5 * s.step_size)",
+        "u, before = turned(s.p, s.g, 0.5 * s.step_size)",
+        MAMS,
     ),
     Mutant(
         "ChEES takes momenta for velocities",

@@ -6,6 +6,7 @@ are not among them: nothing is wrong that a test could see. ``python -m tests.mu
 
 from __future__ import annotations
 
+from tests.mutants.compiled import COMPILED
 from tests.mutants.densities import DENSITIES
 from tests.mutants.diagnoses import DIAGNOSES
 from tests.mutants.kernels import KERNELS
@@ -13,4 +14,4 @@ from tests.mutants.runs import RUNS
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = (*DENSITIES, *KERNELS, *RUNS, *DIAGNOSES)
+MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES)

@@ -15,7 +15,8 @@ from tests.mutants.running import ROOT, planted
 def test_a_bug_can_be_planted_and_its_tests_are_there(mutant):
     text = planted(mutant, (ROOT / "ppzoo" / mutant.file).read_text(encoding="utf-8"))
     assert mutant.source != mutant.planted
-    ast.parse(text)
+    if mutant.file.endswith(".py"):
+        ast.parse(text)
     for test in mutant.tests:
         name, _, function = test.partition("::")
         tests = (ROOT / "tests" / name).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """Markov chain Monte Carlo: samplers of a posterior, given the program's log density. All chains are one batch.
 
 * ``kernel``: what a sampler's file offers (``State``, ``Info``, ``Noise``, ``init``, ``step``), for one chain and one
-  gradient at a time. ``nuts``, ``hmc`` and ``chees`` are three; ``integrator`` and ``uturn`` are what they share.
+  gradient at a time. ``nuts``, ``hmc``, ``chees`` and ``mams`` are four; ``integrator`` and ``uturn`` they share.
 * ``machine`` advances all chains of a kernel many steps: as machine code, or replayed operation by operation.
 * ``streams``: counter-based noise, so that a chain's numbers depend on the seed and its own number.
 * ``adaptation``, ``metric`` and ``warmup`` learn step size and metric outside every kernel's state.

@@ -30,6 +30,8 @@ _STEPS = 8  # between two counts of the draws
 _FLAT = 1e-10  # a gradient of zero says nothing about the scale
 _FAILING = 0.1  # mean acceptance of a trajectory that leads nowhere
 _FEW = 16  # chains that wait for each other
+_SEVERAL = 4  # draws of each of them for a look
+_LOOKS = 16  # the fewest in a window
 
 Snapshot = Callable[[], tuple[dict[str, Tensor], dict[str, object]]]
 
@@ -188,15 +190,15 @@ class WarmUp:
         """Learn from the next draws.
 
         A look comes when half of the chains have ended a trajectory (all of them, where they are few or each learns for
-        itself); those wait for it, so that what they do next already follows from it. After the first window a few
-        chains that learn together give several draws for each look: the look costs more than a draw.
+        itself); those wait for it, so that what they do next already follows from it. In a long window a few chains
+        that learn together give several draws for each look: the look costs more than a draw.
         """
-        several = self.pooled and self.window > 0 and not self.limits.learnt
-        each = max(1, _FEW // len(self.given)) if several else 1
-        room = torch.full_like(self.given, each)
-        if exact or not self.pooled:
-            room = torch.clamp(draws - self.given, 0, each)
-        self._advance(room, 1.0 if not self.pooled or len(room) <= _FEW else 0.5, each)
+        chains, alone = len(self.given), not self.pooled
+        several = min(_SEVERAL, _FEW // chains, draws // _LOOKS)
+        each = 1 if alone or self.limits.learnt else max(1, several)
+        together = alone or chains <= _FEW
+        room = torch.clamp(draws - self.given, 0, each) if exact or together else torch.full_like(self.given, each)
+        self._advance(room, 1.0 if together else 0.5, each)
         rows, counts = self.chains.rows, self.chains.counts
         self.given = self.given + counts
         filled = torch.arange(each, device=counts.device) < counts[:, None]

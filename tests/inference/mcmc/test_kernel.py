@@ -12,7 +12,7 @@ import math
 import pytest
 import torch
 
-from ppzoo.inference.mcmc import chees, hmc, nuts
+from ppzoo.inference.mcmc import chees, hmc, mams, nuts
 from ppzoo.inference.mcmc.kernel import Settings
 from ppzoo.inference.mcmc.machine import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
@@ -22,6 +22,7 @@ KERNELS = {  # with a limit
     "nuts, shallow": (nuts.build(2), 2.0),
     "hmc": (hmc.build(), 3.0),
     "chees": (chees.build(), 2.0),
+    "mams": (mams.build(), 3.0),
 }
 CHAINS = 20_000
 DRAWS = 3

@@ -9,10 +9,10 @@ import ppzoo
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.mcmc.options import held_parameters
 from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
-from ppzoo.inference.mcmc.samplers import HMC, NUTS, ChEES
+from ppzoo.inference.mcmc.samplers import HMC, MAMS, NUTS, ChEES
 
 
-@pytest.fixture(params=[NUTS, HMC, ChEES, PyroNUTS])
+@pytest.fixture(params=[NUTS, HMC, MAMS, ChEES, PyroNUTS])
 def sampler(request):
     return request.param
 
@@ -46,7 +46,7 @@ def test_depth_of_a_tree_outside_its_range(sampler, depth):
         sampler(max_tree_depth=depth)
 
 
-@pytest.mark.parametrize("sampler", [NUTS, HMC, ChEES])
+@pytest.mark.parametrize("sampler", [NUTS, HMC, MAMS, ChEES])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -79,7 +79,7 @@ def test_few_chains_cannot_learn_from_each_other():
 def test_a_sampler_is_a_value(sampler):
     assert sampler(chains=20) == sampler(chains=20) != sampler(chains=30)
     assert repr(sampler(chains=20)).startswith(
-        f"{sampler.__name__}(chains=20, warmup=500, draws=500, target_accept=0.8"
+        f"{sampler.__name__}(chains=20, warmup=500, draws=500, target_accept={sampler.target_accept}"
     )
 
 

@@ -1,0 +1,103 @@
+"""Bugs in what is computed for a gradient: recorded, simplified, compiled, and looped over chains."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["COMPILED"]
+
+LOGARITHMS = ("inference/native/test_logarithms.py",)
+REDUCTIONS = ("inference/native/test_reductions.py",)
+LOOP = ("inference/native/test_loop.py",)
+RECORDING = ("inference/graph/test_recording.py",)
+
+COMPILED = (
+    Mutant(
+        "logarithms are added that are to be taken off",
+        "The sign of a logarithm in a sum is lost.",
+        "inference/native/logarithms.py",
+        "{'+' if sign > 0 else '-'}",
+        "{'+' if sign else '-'}",
+        LOGARITHMS,
+    ),
+    Mutant(
+        "products forget their powers of two",
+        "Of a product of factors only the fraction is kept.",
+        "inference/native/functions.h",
+        "  s.power += n;\n",
+        "",
+        LOGARITHMS,
+    ),
+    Mutant(
+        "rare factors count twice",
+        "What is left to the logarithm itself is also multiplied.",
+        "inference/native/functions.h",
+        "    x = pick_d(rare, splat_d(1.0), x);\n",
+        "",
+        LOGARITHMS,
+    ),
+    Mutant(
+        "a term that is read elsewhere is taken away",
+        "A logarithm that a sum shares with others is replaced all the same.",
+        "inference/native/logarithms.py",
+        "if readers[buffer] == 1}",
+        "if readers[buffer] >= 1}",
+        LOGARITHMS,
+    ),
+    Mutant(
+        "another's normaliser",
+        "Exponentials are divided by the sum of others.",
+        "inference/native/logarithms.py",
+        "terms = shifted == powers.operands[0] and",
+        "terms =",
+        LOGARITHMS,
+    ),
+    Mutant(
+        "a repeated term counts once",
+        "The sum along a dimension in which nothing moves is not multiplied by its size.",
+        "inference/native/reductions.py",
+        'if kind == "sum" and count > 1:',
+        'if kind == "sum" and count > 1e9:',
+        REDUCTIONS,
+    ),
+    Mutant(
+        "what moves along a dimension is taken for repeated",
+        "One element stands for all as soon as one operand does not move.",
+        "inference/native/builder.py",
+        "any(strides[d] for strides in moving)",
+        "all(strides[d] for strides in moving)",
+        REDUCTIONS,
+    ),
+    Mutant(
+        "a chain inherits its lane's clock",
+        "The next chain of a lane goes on with the step count of the one before it.",
+        "inference/native/program.py",
+        "t[l] = 0;\n",
+        "",
+        LOOP,
+    ),
+    Mutant(
+        "a chain inherits its lane's room",
+        "The next chain of a lane has as much room as the one before it has left.",
+        "inference/native/program.py",
+        "enter(io, a, l, c[l] = k), spare[l] = room[k] - count[k];",
+        "enter(io, a, l, c[l] = k);",
+        LOOP,
+    ),
+    Mutant(
+        "a write is hidden from a view",
+        "A tensor whose memory another shows is renamed as if it had its own.",
+        "inference/graph/recording.py",
+        "self._memory[node] is node and node not in self._viewed",
+        "self._memory[node] is node",
+        RECORDING,
+    ),
+    Mutant(
+        "a write is recorded in another type",
+        "The value of a write is taken in the type that torch gives it outside.",
+        "inference/graph/recording.py",
+        "(value.shape, value.dtype) == (result.shape, result.dtype)",
+        "value.shape == result.shape",
+        RECORDING,
+    ),
+)
