@@ -134,6 +134,7 @@ BAD += [
         ("warmup", (0, -1, 2.5, "long", 2**40), f"{WHOLE}20", ALL),
         ("draws", (0, -1, 3, 2.5, "many", 2**40), f"{WHOLE}4", ALL),
         ("thin", (0, -1, 2.5, "thin", 2**40), f"{WHOLE}1", ALL),
+        ("chains_per_start", (0, -1, 2.5, "two"), f"{WHOLE}1", ALL),
         ("max_chains_per_batch", (0, -1, 2.5, "all"), f"{WHOLE}1", ALL),
         ("target_accept", (0, 1, -0.5, 1.5, NAN, "high"), f"{REAL} < 1", ALL),
         ("trajectory_length", (0, -1, INF, NAN, "long"), REAL, ("hmc", "mams")),
@@ -149,6 +150,8 @@ NOT_AN_OPTION = {"error": OptionError, "remedy": "^Known: 'adapt'|^Known: 'chain
 BAD += [
     Bad(what="init=3", settings={"init": 3}, argument="init", got="a int", expected="a fit of the same model",
         remedy="Fit it by SVI", error=OptionError),
+    Bad(what="a group of chains that is incomplete", settings={"chains_per_start": 3}, methods=ALL,
+        argument="chains_per_start", got="3 of 8 chains", expected="a divisor", error=OptionError),
     Bad(what="an option of another method", settings={"steps": 3}, argument="steps", got="3", **NOT_AN_OPTION),
     Bad(what="the tree of HMC", settings={"max_tree_depth": 3}, methods=("hmc", "mams", "chees"),
         argument="max_tree_depth", got="3", **NOT_AN_OPTION),

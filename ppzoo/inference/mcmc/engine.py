@@ -119,6 +119,8 @@ class _Sampling:
         self.thinning = Thinning.of(options.thin, machine.keys)
         self.numbers |= dict.fromkeys(_NUMBERS, 0.0)
         self.numbers |= {name: float(number) for name, number in kept.numbers.items() if name in self.numbers}  # type: ignore[arg-type]  # JSON
+        if options.chains_per_start > 1:
+            self.numbers["chains_per_start"] = float(options.chains_per_start)
         if kept.numbers.get("phase") == "draws":
             self.thinning.restore(kept.state)
             return machine.restore(kept.state)
@@ -127,7 +129,9 @@ class _Sampling:
         if kept.numbers.get("phase") == "warm-up":
             warm_up.restore(kept.state, kept.numbers)
         else:
-            warm_up.begin(starting_points(options.init, self.flat, pair, machine.keys, run.seed, machine.batch))
+            keys = machine.keys[:: options.chains_per_start]
+            starts = starting_points(options.init, self.flat, pair, keys, run.seed, machine.batch)
+            warm_up.begin(starts.repeat_interleave(options.chains_per_start, 0))
         tuned = warm_up.run(
             options.warmup,
             report=lambda done, line: progress.reach(done, f"warm-up, {line}"),

@@ -69,6 +69,10 @@ class BatchOptions(SamplerOptions):
             ``"prior"``; the ``"median"`` of a few prior draws; ``"map"``, a mode of the unconstrained density;
             ``"pathfinder"``, draws of a normal approximation along the way there (Zhang et al. 2022,
             https://jmlr.org/papers/v23/21-0889.html); or a fit of the same model (SVI, say), whose draws they are.
+        chains_per_start: How many chains in a row start from one point, the next as many from another; a divisor of
+            ``chains``. What then differs between starts is what the starting points have left, and nested R-hat
+            (Margossian et al. 2024, https://doi.org/10.1214/24-BA1453) tells whether chains that are too short for
+            R-hat have forgotten them: give 50 or more to each of 4 starts or more.
         max_chains_per_batch: How many chains are computed at once; fewer take less memory. ``None``: as many as
             memory surely holds.
     """
@@ -77,11 +81,15 @@ class BatchOptions(SamplerOptions):
 
     thin: int = 1
     init: Any = "uniform"
+    chains_per_start: int = 1
     max_chains_per_batch: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("thin", self.thin, maximum=_MOST_DRAWS)
+        if self.chains % check_integer("chains_per_start", self.chains_per_start):
+            got, expected = f"{self.chains_per_start} of {self.chains} chains", "a divisor of the number of chains"
+            raise OptionError("leaves a group incomplete", argument="chains_per_start", got=got, expected=expected)
         if self.max_chains_per_batch is not None:
             check_integer("max_chains_per_batch", self.max_chains_per_batch)
         if isinstance(self.init, str):

@@ -12,6 +12,7 @@ import ppzoo
 from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.mcmc import engine
 from ppzoo.inference.mcmc.machine import Native, Replayed
+from ppzoo.inference.mcmc.warmup import WarmUp
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
 OPTIONS = {"nuts": {"chains": 5}, "hmc": {"chains": 5}, "mams": {"chains": 5}, "chees": {"chains": 9}}
@@ -99,6 +100,27 @@ def test_where_the_chains_began_is_told():
     assert "The chains began at prior." in fit(init="prior", draws=4).notes
     guide = ppzoo.fit(model, Y, method="svi", steps=20)
     assert any(note.startswith("The chains began at draws of <Fit of model by svi") for note in fit(init=guide).notes)
+
+
+def test_chains_that_share_a_start_begin_there_and_are_judged_by_it(monkeypatch):
+    begun = []
+    begin = WarmUp.begin
+    monkeypatch.setattr(WarmUp, "begin", lambda self, q: (begun.append(q), begin(self, q))[1])
+    found = fit(chains=12, chains_per_start=4)
+    groups = begun[0].reshape(3, 4, 2)
+    assert torch.equal(groups, groups[:, :1].expand(3, 4, 2))
+    assert len(groups[:, 0].unique(dim=0)) == 3
+    assert found.outcome.numbers["chains_per_start"] == 4
+    assert "chains_per_start" not in fit().outcome.numbers
+    assert len(found.outcome.draws["mu"][:, 0].unique()) == 12
+
+
+def test_nested_r_hat_excuses_many_short_chains():
+    """The plain one counts what chains of ten draws do not know of each other."""
+    found = ppzoo.fit(model, Y, method="nuts", chains=1024, chains_per_start=64, warmup=50, draws=10).diagnose()
+    (excuse,) = (finding for finding in found.findings if finding.what == "the chains are short, not at odds")
+    assert "nested R-hat" in excuse.evidence
+    assert found.verdict == "trust", found
 
 
 X = torch.tensor([-1.9, 0.3, 2.4, -0.2, 1.1, -3.0], dtype=torch.float64)
