@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_binary",
+    "check_chains_per_start",
     "check_choice",
     "check_columns",
     "check_counts",
@@ -87,6 +88,21 @@ def check_integer(argument: str, value: object, *, minimum: int = 1, maximum: in
     if not whole or int(value) < minimum or (maximum is not None and int(value) > maximum):  # type: ignore[call-overload]  # whole: it is Integral
         raise OptionError("must be a whole number in range", argument=argument, got=repr(value), expected=expected)
     return int(value)  # type: ignore[call-overload, no-any-return]  # it is Integral here
+
+
+def check_chains_per_start(value: object, chains: int) -> int:
+    """``value`` as an int that divides the number of chains.
+
+    Example:
+        >>> check_chains_per_start(3, 8)
+        Traceback (most recent call last):
+        ppzoo.errors.OptionError: chains_per_start: leaves a group incomplete; got 3 of 8 chains; expected a divisor ...
+    """
+    each = check_integer("chains_per_start", value)
+    if chains % each:
+        got, expected = f"{each} of {chains} chains", "a divisor of the number of chains"
+        raise OptionError("leaves a group incomplete", argument="chains_per_start", got=got, expected=expected)
+    return each
 
 
 def check_real(

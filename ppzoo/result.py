@@ -29,7 +29,7 @@ from ppzoo.inference.program import Pair, has_method, sites_of
 from ppzoo.isolation import isolated
 from ppzoo.predicting import check_like_fit, predict_from
 from ppzoo.rng import stream_seed
-from ppzoo.tree import build_tree, parameter_tree, shown
+from ppzoo.tree import Posterior, build_tree, parameter_tree, posterior_of, shown
 
 if TYPE_CHECKING:
     import os
@@ -254,6 +254,11 @@ class Fit:
         with self.world("sites"):
             discrete = any(site.kind == "discrete" for site in sites_of(self.pair.trace_model()))
             return density_of(self.pair).enumeration if discrete else None
+
+    @functools.cached_property
+    def posterior(self) -> Posterior:
+        """What :meth:`to_arviz` and :attr:`posterior_tree` show of the draws."""
+        return posterior_of(self)
 
     @functools.cached_property
     def posterior_tree(self) -> xr.DataTree:

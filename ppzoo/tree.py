@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ppzoo.result import Fit
 
-__all__ = ["build_tree", "parameter_tree", "shown"]
+__all__ = ["Posterior", "build_tree", "parameter_tree", "posterior_of", "shown"]
 
 _DRAWS = 1000  # of a guide, where nobody says how many
 _FEWEST_DRAWS = 100
@@ -46,9 +46,9 @@ def build_tree(fit: Fit, *, pointwise: bool = True) -> xr.DataTree:
     :meth:`ppzoo.Fit.predict` does: the three are of one distribution, as PSIS-LOO and its checks need.
     """
     if has_method(fit.pair.owner, "critic_loss"):
-        return _tree(fit, {"posterior": {}, "observed_data": fit.data_tensors()}, _Posterior({}, {}, {}, {}), fit.notes)
-    notes = list(fit.notes)
-    posterior = _posterior(fit, notes)
+        return _tree(fit, {"posterior": {}, "observed_data": fit.data_tensors()}, Posterior({}, {}, {}, {}), fit.notes)
+    posterior = fit.posterior
+    notes = [*fit.notes, *posterior.notes]
     step, found = _pointwise(fit, posterior, notes) if pointwise else (1, {})
     groups = {
         "posterior": posterior.values,
@@ -63,7 +63,7 @@ def build_tree(fit: Fit, *, pointwise: bool = True) -> xr.DataTree:
 def parameter_tree(fit: Fit) -> xr.DataTree:
     """The small parameters of a point fit as one draw of one chain."""
     small = {name: value[None, None] for name, value in fit.parameters().items() if value.numel() <= _LARGEST_PARAMETER}
-    return _tree(fit, {"posterior": small}, _Posterior({}, {}, {}, {}), ())
+    return _tree(fit, {"posterior": small}, Posterior({}, {}, {}, {}), ())
 
 
 def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Tensor]:
@@ -72,16 +72,22 @@ def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, 
 
 
 @dataclass(frozen=True)
-class _Posterior:
-    """What was drawn, ``(C, S, ...)``: of every latent site, and as it is shown; what its discrete variables are."""
+class Posterior:
+    """What was drawn, ``(C, S, ...)``: of every latent site, and as it is shown; what its discrete variables are.
+
+    ``notes`` say what took long.
+    """
 
     sites: dict[str, Site]
     latent: dict[str, Tensor]
     values: dict[str, Tensor]
     discrete: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def _posterior(fit: Fit, notes: list[str]) -> _Posterior:
+def posterior_of(fit: Fit) -> Posterior:
+    """The draws of a fit, or of its guide, and its deterministic sites."""
+    notes: list[str] = []
     with fit.world("arviz"):
         sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
         latent = fit.chains(_draws_to_show(max(_observed(sites).values(), default=1)))
@@ -92,10 +98,10 @@ def _posterior(fit: Fit, notes: list[str]) -> _Posterior:
     discrete = {name: _what(sites[name]) for name in posterior if sites[name].kind == "discrete"}
     discrete |= dict.fromkeys(fit.enumeration.functions if fit.enumeration is not None else (), "function")
     often_many = sorted(posterior.items(), key=lambda item: item[0] in discrete)  # last, for who reads the first rows
-    return _Posterior(sites, latent, dict(often_many), discrete)
+    return Posterior(sites, latent, dict(often_many), discrete, tuple(notes))
 
 
-def _pointwise(fit: Fit, posterior: _Posterior, notes: list[str]) -> tuple[int, Groups]:
+def _pointwise(fit: Fit, posterior: Posterior, notes: list[str]) -> tuple[int, Groups]:
     """Likelihoods, priors and predictions, and of every how many-th draw they are."""
     sites, latent = posterior.sites, posterior.latent
     chains, draws = _shape(latent)
@@ -148,7 +154,7 @@ def _what(site: Site) -> str:
 
 
 def _tree(
-    fit: Fit, groups: Groups, posterior: _Posterior, notes: Sequence[str], steps: Mapping[str, int] | None = None
+    fit: Fit, groups: Groups, posterior: Posterior, notes: Sequence[str], steps: Mapping[str, int] | None = None
 ) -> xr.DataTree:
     attrs = {
         "inference_library": "ppzoo",

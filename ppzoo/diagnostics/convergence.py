@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ppzoo.checks import check_integer
+from ppzoo.checks import check_chains_per_start
 from ppzoo.diagnostics.arviz import scalars
 from ppzoo.diagnostics.chains import MANY, Outlier, few_values, longest_stay, outlying_chains, usual_stay
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding
@@ -32,7 +32,6 @@ from ppzoo.diagnostics.ess import ess_bulk, ess_tail
 from ppzoo.diagnostics.ranks import FEWEST_DRAWS, Floats, Ranked, blocks
 from ppzoo.diagnostics.rhat import lasting_rhat, nested_rhat, nested_threshold, rhat
 from ppzoo.diagnostics.sampler import DIVERGENT_SHARE, diagnose_sampler, listing, numbered
-from ppzoo.errors import OptionError
 
 __all__ = ["DIVERGENT_SHARE", "diagnose_chains", "is_constant"]
 
@@ -77,9 +76,7 @@ def diagnose_chains(tree: xr.DataTree, *, chains_per_start: int = 1) -> Diagnosi
     if not draws:
         return Diagnosis((Finding("note", "there is no parameter whose chains could be judged"),), numbers)
     chains, length = next(iter(draws.values())).shape
-    if chains % check_integer("chains_per_start", chains_per_start):
-        got, expected = f"{chains_per_start} of {chains} chains", "a divisor of the number of chains"
-        raise OptionError("leaves a group incomplete", argument="chains_per_start", got=got, expected=expected)
+    check_chains_per_start(chains_per_start, chains)
     if length < FEWEST_DRAWS:
         few = Finding("reject", "too few draws to judge a chain", f"{length} draws < {FEWEST_DRAWS}", "Draw more.")
         return Diagnosis((few,), numbers)

@@ -245,8 +245,8 @@ KERNELS = (
         "HMC's length depends on the place",
         "Trajectories that begin far out are shorter: those back are not.",
         "inference/mcmc/hmc.py",
-        "torch.where(ended, _length(noise, s.next_step_size, s.limit), s.length)",
-        "torch.where(ended, _length(noise, s.next_step_size, s.limit / (1 + torch.sum(q * q))), s.length)",
+        "torch.where(ended, length_of(noise, s.next_step_size, s.limit), s.length)",
+        "torch.where(ended, length_of(noise, s.next_step_size, s.limit / (1 + torch.sum(q * q))), s.length)",
         INVARIANCE,
     ),
     Mutant(

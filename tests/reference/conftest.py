@@ -16,7 +16,7 @@ RECORD = Path(__file__).with_name("posteriors.json")
 
 @pytest.fixture(scope="session")
 def record() -> Iterator[dict[str, Any]]:
-    """By posterior, what its run gave; when the tests are over, the rows of this session replace those on file."""
+    """By posterior, what its run gave; when the tests are over, these rows replace those on file."""
     rows: dict[str, Any] = {}
     yield rows
     before = json.loads(RECORD.read_text())["posteriors"] if RECORD.exists() else {}

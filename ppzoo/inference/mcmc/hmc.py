@@ -21,7 +21,7 @@ from torch import Tensor
 from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity, Point, energy_of, leapfrog
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 
-__all__ = ["MOST_LEAPFROGS", "Info", "Noise", "State", "build", "init", "move", "step"]
+__all__ = ["MOST_LEAPFROGS", "Info", "Noise", "State", "build", "init", "length_of", "move", "step"]
 
 MOST_LEAPFROGS = 1023  # of a trajectory, as many as a tree of depth ten has
 
@@ -90,7 +90,7 @@ def init(q: Tensor, lp: Tensor, g: Tensor, noise: Noise, settings: Settings) -> 
     """A chain at ``q (D,)``, with log density ``lp`` and gradient ``g`` there, about to take its first leapfrog."""
     step_size, inverse_mass, limit = settings
     p = noise.momentum / torch.sqrt(inverse_mass)
-    length = _length(noise, step_size, limit)
+    length = length_of(noise, step_size, limit)
     return State(
         q, p, lp, g, q, lp, g, energy_of(p, lp, inverse_mass),
         length, torch.zeros_like(length), torch.zeros_like(lp, dtype=torch.float64),
@@ -134,7 +134,7 @@ def move(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
         torch.where(ended, lp, s.draw_lp),
         torch.where(ended, g, s.draw_g),
         torch.where(ended, energy_of(fresh, lp, s.next_inverse_mass), s.energy),
-        torch.where(ended, _length(noise, s.next_step_size, s.limit), s.length),
+        torch.where(ended, length_of(noise, s.next_step_size, s.limit), s.length),
         torch.where(ended, count, leapfrogs),
         torch.where(ended, torch.zeros_like(worst_error), worst_error),
         torch.where(ended, s.next_step_size, s.step_size),
@@ -146,6 +146,6 @@ def move(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
     return state, ended, info, z
 
 
-def _length(noise: Noise, step_size: Tensor, limit: Tensor) -> Tensor:
+def length_of(noise: Noise, step_size: Tensor, limit: Tensor) -> Tensor:
     """``ceil(u T / step_size)``, at least one leapfrog."""
     return torch.clamp(torch.ceil(noise.length * limit / step_size), 1, MOST_LEAPFROGS).to(torch.int64)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ppzoo.errors import ModelError
-from ppzoo.inference.mcmc.hmc import MOST_LEAPFROGS, Noise
+from ppzoo.inference.mcmc.hmc import Noise, length_of
 from ppzoo.inference.mcmc.integrator import LARGEST_ENERGY_ERROR, LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 
@@ -92,7 +92,7 @@ def init(q: Tensor, lp: Tensor, g: Tensor, noise: Noise, settings: Settings) -> 
             remedy="Use method='nuts' or 'hmc'.",
         )
     step_size, inverse_mass, limit = settings
-    length = _length(noise, q, step_size, limit)
+    length = length_of(noise, step_size, limit * math.sqrt(len(q)))
     nothing = torch.zeros_like(lp, dtype=torch.float64)
     return State(
         q, _direction(noise), lp, g, q, lp, g, nothing,
@@ -132,7 +132,7 @@ def step(density: LogDensity, s: State, noise: Noise) -> tuple[State, Tensor, In
         torch.where(ended, lp, s.draw_lp),
         torch.where(ended, g, s.draw_g),
         torch.where(ended, torch.zeros_like(kinetic), kinetic),
-        torch.where(ended, _length(noise, q, s.next_step_size, s.limit), s.length),
+        torch.where(ended, length_of(noise, s.next_step_size, s.limit * math.sqrt(len(q))), s.length),
         torch.where(ended, torch.zeros_like(leapfrogs), leapfrogs),
         torch.where(ended, torch.zeros_like(worst_error), worst_error),
         torch.where(ended, s.next_step_size, s.step_size),
@@ -180,9 +180,3 @@ def turned(u: Tensor, force: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
 def _direction(noise: Noise) -> Tensor:
     """Uniform on the sphere."""
     return noise.momentum / torch.sqrt(torch.sum(noise.momentum * noise.momentum))
-
-
-def _length(noise: Noise, q: Tensor, step_size: Tensor, limit: Tensor) -> Tensor:
-    """``ceil(u T sqrt(d) / step_size)``, at least one leapfrog."""
-    leapfrogs = noise.length * limit * math.sqrt(len(q)) / step_size
-    return torch.clamp(torch.ceil(leapfrogs), 1, MOST_LEAPFROGS).to(torch.int64)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ppzoo.checks import check_choice, check_integer, check_real
+from ppzoo.checks import check_chains_per_start, check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import OptionError
 from ppzoo.inference.program import Pair, check_program_like
@@ -87,9 +87,7 @@ class BatchOptions(SamplerOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("thin", self.thin, maximum=_MOST_DRAWS)
-        if self.chains % check_integer("chains_per_start", self.chains_per_start):
-            got, expected = f"{self.chains_per_start} of {self.chains} chains", "a divisor of the number of chains"
-            raise OptionError("leaves a group incomplete", argument="chains_per_start", got=got, expected=expected)
+        check_chains_per_start(self.chains_per_start, self.chains)
         if self.max_chains_per_batch is not None:
             check_integer("max_chains_per_batch", self.max_chains_per_batch)
         if isinstance(self.init, str):

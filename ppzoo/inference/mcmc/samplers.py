@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.inference.mcmc import chees, hmc, mams, nuts
 from ppzoo.inference.mcmc.engine import sample
+from ppzoo.inference.mcmc.kernel import Kernel
 from ppzoo.inference.mcmc.options import BatchOptions, check_tree_depth
 from ppzoo.inference.mcmc.warmup import Limits
 from ppzoo.inference.outcome import Outcome, Run
@@ -56,6 +57,7 @@ class HMC(BatchOptions):
     """
 
     name: ClassVar[str] = "hmc"
+    kernel: ClassVar[Kernel] = hmc.build()
 
     trajectory_length: float = math.pi
     adapt: Literal["pooled", "per_chain"] = "pooled"
@@ -68,11 +70,11 @@ class HMC(BatchOptions):
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Sample the posterior; the parameters of the pair stay as they are."""
         limits = Limits(0.0, self.trajectory_length, self.trajectory_length)
-        return sample(pair, run, self, hmc.build(), limits, pooled=self.adapt == "pooled")
+        return sample(pair, run, self, self.kernel, limits, pooled=self.adapt == "pooled")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MAMS(BatchOptions):
+class MAMS(HMC):
     """Options of a fit by Metropolis-adjusted microcanonical sampling: those of :class:`HMC`, for another dynamics.
 
     Robnik, Cohn-Gordon, Seljak, *Metropolis Adjusted Microcanonical Hamiltonian Monte Carlo*, 2025,
@@ -81,24 +83,12 @@ class MAMS(BatchOptions):
     Attributes:
         target_accept: Higher than for the others: an error of the energy costs a whole trajectory.
         trajectory_length: As for :class:`HMC`: the time in which Hamiltonian dynamics goes as far.
-        adapt: As for :class:`NUTS`.
     """
 
     name: ClassVar[str] = "mams"
+    kernel: ClassVar[Kernel] = mams.build()
 
     target_accept: float = 0.9
-    trajectory_length: float = math.pi
-    adapt: Literal["pooled", "per_chain"] = "pooled"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("trajectory_length", self.trajectory_length, above=0)
-        check_choice("adapt", self.adapt, ("pooled", "per_chain"))
-
-    def run(self, pair: Pair, run: Run) -> Outcome:
-        """Sample the posterior; the parameters of the pair stay as they are."""
-        limits = Limits(0.0, self.trajectory_length, self.trajectory_length)
-        return sample(pair, run, self, mams.build(), limits, pooled=self.adapt == "pooled")
 
 
 @dataclass(frozen=True, kw_only=True)
