@@ -36,7 +36,7 @@ DATA = {
     ),
     "target": flag("The column of a table that becomes y; the others stay in x.", metavar="COLUMN"),
     "set": flag("An option of the model, such as latents=8.", kind=list[str], metavar="NAME=VALUE"),
-    "device": flag("cpu or cuda.", metavar="DEVICE"),
+    "device": flag("cpu, cuda, or for samplers auto.", metavar="DEVICE"),
     "dtype": flag("float32 or float64. Default: the data's; float64 for samplers, exact and em.", metavar="DTYPE"),
 }
 METHOD = {

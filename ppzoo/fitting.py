@@ -16,6 +16,7 @@ from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
 from ppzoo.datasets.tensors import check_dtype
 from ppzoo.errors import ModelError
 from ppzoo.inference.door import check_program
+from ppzoo.inference.mcmc.placement import place
 from ppzoo.inference.methods import method_value
 from ppzoo.inference.outcome import Method, Run
 from ppzoo.inference.program import Pair, copy_model, entry_point, has_method
@@ -55,7 +56,8 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"mams"``, ``"chees"``, ``"exact"``, ``"em"``,
             ``"adversarial"``), or a value with options.
         seed: Decides everything random, ``0 <= seed < 2**64``.
-        device: ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"``, or for samplers ``"auto"``: a GPU if there is one and the chains times the size
+            of the model are worth it, by an estimate that a note tells.
         dtype: Floating type of the run. ``None`` follows the data; NUTS and closed forms then prefer float64.
         progress: ``None`` shows a bar on a terminal, ``True`` plain lines elsewhere too, ``False`` nothing.
         run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, in
@@ -93,7 +95,14 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     if run_dir is not None:
         check_writable(run_dir)
     value.check_model(model)
-    pair, own_dtype, notes = prepare(model, data, device=device, prefer=_preference(value), fixed=dtype)
+    wanted = {"prefer": _preference(value), "fixed": dtype}
+    pair, own_dtype, notes = prepare(model, data, device="cpu" if device == "auto" else device, **wanted)
+    if device == "auto":
+        with isolated(seed=0, dtype=own_dtype, store=pair.store):
+            device, why = place(pair, value, own_dtype)
+        if device.type != "cpu":
+            pair, own_dtype, notes = prepare(model, data, device=device, **wanted)
+        notes = (*notes, why)
     run = Run(seed, own_dtype, torch.device(device), progress)
     source = source_of(model)
     with ExitStack() as held:

@@ -66,7 +66,7 @@ class Unfinished:
         """
         if not self._there:  # made by the first append: a run that finds no start leaves nothing behind
             self._make = partial(DrawLog.create, self.folder, fields, chains=chains, draws=draws, header=self._header)
-            return Kept(torch.zeros(chains, dtype=torch.int64))
+            return Kept(torch.zeros(chains, dtype=torch.int64, device="cpu"))
         self._log, state, numbers, counts = DrawLog.resume(self.folder, self._header)
         self._held.callback(self._log.close)
         return Kept(counts, state, numbers)

@@ -18,7 +18,7 @@ import torch
 import ppzoo
 from ppzoo.errors import ModelError, OptionError, StorageError
 from ppzoo.inference.mcmc import engine
-from ppzoo.inference.mcmc.machine import Native, Replayed
+from ppzoo.inference.mcmc.machines import Native, Replayed
 from ppzoo.storage import drawlog
 from ppzoo.unfinished import digest_of
 

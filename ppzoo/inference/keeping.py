@@ -44,14 +44,17 @@ class Keeper(Protocol):
     def append(
         self, rows: Mapping[str, Tensor], counts: Tensor, state: Mapping[str, Tensor], numbers: Mapping[str, object]
     ) -> None:
-        """Keep the first ``counts (C,)`` of the rows ``(C, B, ...)``, and the state from which the run goes on."""
+        """Keep the first ``counts (C,)`` of the rows ``(C, B, ...)``, and the state from which the run goes on.
+
+        All on the CPU.
+        """
 
     def read(self) -> dict[str, Tensor]:
-        """All rows, ``(C, draws, ...)`` by field; those that were not appended are arbitrary."""
+        """All rows, ``(C, draws, ...)`` by field, on the CPU; those that were not appended are arbitrary."""
 
 
 class Memory:
-    """Rows kept in memory, on the device they come from; a run that stops is lost.
+    """Rows kept in memory; a run that stops is lost.
 
     Example:
         >>> memory = Memory()
@@ -69,7 +72,7 @@ class Memory:
     def begin(self, fields: Fields, *, chains: int, draws: int) -> Kept:
         """As :meth:`Keeper.begin`; there is never anything yet."""
         self._fields, self._draws = fields, draws
-        self._counts = torch.zeros(chains, dtype=torch.int64)
+        self._counts = torch.zeros(chains, dtype=torch.int64, device="cpu")
         self._rows: dict[str, Tensor] = {}
         return Kept(self._counts)
 
@@ -80,11 +83,10 @@ class Memory:
         for name, (dtype, shape) in self._fields.items():
             if name not in self._rows:
                 size = (len(counts), self._draws, *shape)
-                self._rows[name] = torch.zeros(size, dtype=dtype, device=rows[name].device)
-            chain, row = torch.nonzero(torch.arange(rows[name].shape[1], device=counts.device) < counts[:, None]).T
-            place = self._counts.to(counts.device)[chain] + row
-            self._rows[name][chain, place] = rows[name][chain, row]
-        self._counts = self._counts + counts.cpu()
+                self._rows[name] = torch.zeros(size, dtype=dtype, device="cpu")
+            chain, row = torch.nonzero(torch.arange(rows[name].shape[1], device="cpu") < counts[:, None]).T
+            self._rows[name][chain, self._counts[chain] + row] = rows[name][chain, row]
+        self._counts = self._counts + counts
 
     def read(self) -> dict[str, Tensor]:
         """As :meth:`Keeper.read`."""

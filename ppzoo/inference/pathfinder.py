@@ -299,7 +299,8 @@ def _resample(log_weights: Tensor, seed: int, draws: int) -> tuple[Tensor, float
     raw = log_w[usable]
     w = smoothed_weights(raw)
     log_smooth = np.where(w > 0, np.log(np.maximum(w, np.finfo(np.float64).tiny)), raw - raw.max())
-    u = uniforms(chain_keys(seed, 1, "pathfinder", "resample")[0], torch.zeros((), dtype=torch.int64), log_w.size)
+    (key,) = chain_keys(seed, 1, "pathfinder", "resample")
+    u = uniforms(key, key.new_zeros(()), log_w.size)
     race = log_smooth - np.log(-np.log(u.numpy()[usable]))  # the draw with the largest wins with probability w
     winners = np.argsort(-race, kind="stable")[:draws]
     return torch.from_numpy(usable[winners]).to(log_weights.device), pareto_k(log_w)

@@ -13,7 +13,7 @@ TREES = ("inference/mcmc/test_nuts.py", "inference/mcmc/test_kernel.py")
 MAMS = ("inference/mcmc/test_mams.py", "inference/mcmc/test_kernel.py")
 HMC = ("inference/mcmc/test_hmc.py", "inference/mcmc/test_kernel.py")
 STREAMS = ("inference/mcmc/test_streams.py",)
-MACHINE = ("inference/mcmc/test_machine.py", "inference/mcmc/test_kernel.py")
+MACHINE = ("inference/mcmc/test_machine.py", "inference/mcmc/test_machines.py", "inference/mcmc/test_kernel.py")
 METRIC = ("inference/mcmc/test_metric.py",)
 
 KERNELS = (
@@ -348,7 +348,7 @@ KERNELS = (
     Mutant(
         "replayed steps share their noise",
         "The counter of the random numbers stands still during a call.",
-        "inference/mcmc/machine.py",
+        "inference/mcmc/machines.py",
         "t = counters[:, None] + torch.arange(steps, device=counters.device)",
         "t = counters[:, None] + 0 * torch.arange(steps, device=counters.device)",
         MACHINE,
@@ -356,9 +356,25 @@ KERNELS = (
     Mutant(
         "compiled steps share their noise",
         "The counter of the random numbers is never advanced in machine code.",
-        "inference/mcmc/machine.py",
+        "inference/mcmc/machines.py",
         "return (*new[:cut], key.clone(), t + 1, *new[cut:])",
         "return (*new[:cut], key.clone(), t.clone(), *new[cut:])",
+        MACHINE,
+    ),
+    Mutant(
+        "replayed steps read what they have overwritten",
+        "A draw that is a part of the old state is kept after that was written.",
+        "inference/mcmc/machines.py",
+        "new = [torch.where(_like(active, value), value, old) for",
+        "new = [old.copy_(torch.where(_like(active, value), value, old)) for",
+        MACHINE,
+    ),
+    Mutant(
+        "captured steps keep the old coordinates",
+        "A captured burst moves in the coordinates that it was captured with.",
+        "inference/mcmc/machines.py",
+        "[*pairs, (own_keys, keys), *zip(self._whitening, self.whitening, strict=True)]",
+        "[*pairs, (own_keys, keys)]",
         MACHINE,
     ),
     Mutant(

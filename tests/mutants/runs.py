@@ -140,8 +140,8 @@ RUNS = (
         "rows over rows",
         "A chain's new rows begin on its last old one.",
         "inference/keeping.py",
-        "place = self._counts.to(counts.device)[chain] + row",
-        "place = torch.clamp(self._counts.to(counts.device)[chain] - 1, min=0) + row",
+        "self._counts[chain] + row]",
+        "torch.clamp(self._counts[chain] - 1, min=0) + row]",
         ("inference/test_keeping.py",),
     ),
     Mutant(

@@ -36,7 +36,8 @@ from ppzoo.inference.draws import map_draws
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.graph.tracing import trace
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
-from ppzoo.inference.mcmc.machine import Chains, Machine, machine_of
+from ppzoo.inference.mcmc.machine import Chains, Machine
+from ppzoo.inference.mcmc.machines import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 from ppzoo.inference.mcmc.warmup import Limits, WarmUp
 from ppzoo.inference.program import Pair, nodes_of, sites_of

@@ -22,7 +22,8 @@ from ppzoo.inference.discrete import completed
 from ppzoo.inference.flat import FlatDensity, flatten
 from ppzoo.inference.keeping import Keeper, Memory
 from ppzoo.inference.mcmc.kernel import Kernel
-from ppzoo.inference.mcmc.machine import Chains, Machine, Native, machine_of
+from ppzoo.inference.mcmc.machine import Chains, Machine
+from ppzoo.inference.mcmc.machines import Native, machine_of
 from ppzoo.inference.mcmc.metric import rank_for
 from ppzoo.inference.mcmc.options import BatchOptions, held_parameters
 from ppzoo.inference.mcmc.starts import starting_points
@@ -103,7 +104,7 @@ class _Sampling:
     options: BatchOptions
     keeper: Keeper
     numbers: dict[str, float] = field(default_factory=dict)
-    kept: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64))
+    kept: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64, device="cpu"))
 
     def begin(self, pair: Pair, run: Run, limits: Limits, progress: Progress, *, pooled: bool) -> Chains:
         """Warm up, or stand where a run that was stopped did."""
@@ -206,19 +207,26 @@ class _Sampling:
         state: dict[str, Tensor] = {}
         if self.keeper.lasting:
             state = self.machine.snapshot(chains) | self.thinning.snapshot()
-        self.keeper.append(new, counts, state, {"phase": "draws", **self.numbers})
-        self.kept = self.kept + counts.cpu()
+        counts = counts.cpu()
+        self.keeper.append(_on_cpu(new), counts, _on_cpu(state), {"phase": "draws", **self.numbers})
+        self.kept = self.kept + counts
 
     def _save_warm_up(self, snapshot: Snapshot) -> None:
         now = time.monotonic()
         if self.keeper.lasting and now - self.saved > _BLOCK_SECONDS:
             state, numbers = snapshot()
             seconds = {"seconds_warmup": now - self.began}
-            self.keeper.append({}, torch.zeros_like(self.kept), state, {"phase": "warm-up", **numbers, **seconds})
+            self.keeper.append(
+                {}, torch.zeros_like(self.kept), _on_cpu(state), {"phase": "warm-up", **numbers, **seconds}
+            )
             self.saved = time.monotonic()
 
     def _row_bytes(self) -> int:
         return self.options.chains * sum(like.numel() * like.element_size() for like in self.machine.info_like.values())
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in tensors.items()}
 
 
 def _check_rounding(lp: Tensor) -> None:

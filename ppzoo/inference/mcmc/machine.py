@@ -15,16 +15,12 @@ import torch
 from torch import Tensor
 
 from ppzoo.errors import ModelError
-from ppzoo.inference.graph.tracing import map_chains, trace
 from ppzoo.inference.mcmc.integrator import LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel, Settings
 from ppzoo.inference.mcmc.metric import Whitening
 from ppzoo.inference.mcmc.streams import normals, uniforms
-from ppzoo.inference.native.build import fewest_lanes
-from ppzoo.inference.native.loop import compile_loop
-from ppzoo.inference.native.values import Unsupported
 
-__all__ = ["Chains", "Machine", "Native", "Replayed", "machine_of"]
+__all__ = ["Chains", "Machine"]
 
 Fields = dict[str, Tensor]
 
@@ -174,120 +170,3 @@ class Machine(ABC):
         state = self.kernel.init(q, lp, g, noise, Settings(one, torch.ones_like(q), one))
         _, _, info = self.kernel.step(self._density, state, noise)
         return state, noise, info
-
-
-class Replayed(Machine):
-    """The step as a graph of tensor operations over all chains, replayed one by one; any device, any program."""
-
-    road = "replayed operation by operation"
-
-    def __init__(
-        self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
-    ) -> None:
-        super().__init__(kernel, density, keys, like, rank, batch)
-        own, shared = [*self._state_like, *self._noise_like], list(self.whitening)
-        cut = len(self._state_like)
-
-        def step(*v: Tensor) -> tuple[Tensor, ...]:
-            return self._step(kernel.State(*v[:cut]), kernel.Noise(*v[cut:-3]), Whitening(*v[-3:]))
-
-        one = trace(step, own + shared)
-        self._mapped = map_chains(one, [v.expand(self.batch, *v.shape).contiguous() for v in own] + shared, shared=3)
-        self._noise_of_one = trace(self._noise, [keys[0], torch.zeros((), dtype=torch.int64, device=like.device)])
-
-    def advance(self, chains: Chains, steps: int) -> int:
-        """As :meth:`Machine.advance`; chains that stand still are computed with the others, and counted."""
-        everyone = torch.arange(len(self.keys), device=self.keys.device)
-        if self.batch == len(everyone):
-            return self._advance(chains, self.keys, steps)
-        gradients = 0
-        for begin in range(0, len(everyone), self.batch):
-            who = torch.clamp(everyone[: self.batch] + begin, max=len(everyone) - 1)  # the last one may come twice
-            some = chains.of(who)
-            gradients += self._advance(some, self.keys[who], steps)
-            chains.take_back(who, some)
-        return gradients
-
-    def _advance(self, chains: Chains, keys: Tensor, steps: int) -> int:
-        noise = self._noise_ahead(keys, chains.steps, steps)
-        state = list(chains.state.values())
-        everyone = torch.arange(len(keys), device=keys.device)
-        gradients = 0
-        for t in range(steps):
-            active = chains.counts < chains.room
-            moving = int(active.sum())
-            if moving == 0:
-                break
-            outputs = self._mapped(*state, *(n[:, t] for n in noise), *self.whitening)
-            new, ended, info = outputs[: len(state)], outputs[len(state)], outputs[len(state) + 1 :]
-            if moving < len(everyone):
-                new = [torch.where(_like(active, a), a, b) for a, b in zip(new, state, strict=True)]
-            state = list(new)
-            who = everyone[ended & active]
-            for row, value in zip(chains.rows.values(), info, strict=True):
-                row[who, chains.counts[who]] = value[who]
-            chains.counts[who] += 1
-            chains.steps += active
-            gradients += len(everyone)
-        chains.state = dict(zip(chains.state, state, strict=True))
-        return gradients
-
-    def _noise_ahead(self, keys: Tensor, counters: Tensor, steps: int) -> list[Tensor]:
-        """The noise of the next steps, each field ``(C, steps, ...)``."""
-        t = counters[:, None] + torch.arange(steps, device=counters.device)
-        each = torch.func.vmap(torch.func.vmap(self._noise_of_one, (None, 0)), (0, 0))
-        return list(each(keys, t))
-
-
-class Native(Machine):
-    """The step, its noise included, as machine code: chains are lanes of a CPU's vectors, each at its own pace."""
-
-    road = "machine code"
-
-    def __init__(
-        self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
-    ) -> None:
-        """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code.
-
-        Only as many chains as a CPU's vector has lanes are computed at once, whatever ``batch`` is.
-        """
-        super().__init__(kernel, density, keys, like, rank, batch)
-        self._threads = torch.get_num_threads()
-        cut = len(self._state_like)
-
-        def step(*flat: Tensor) -> tuple[Tensor, ...]:
-            key, t = flat[cut : cut + 2]
-            noise = kernel.Noise(*self._noise(key, t))
-            new = self._step(kernel.State(*flat[:cut]), noise, Whitening(*flat[cut + 2 :]))
-            return (*new[:cut], key.clone(), t + 1, *new[cut:])
-
-        fields = {**self._state_like._asdict(), "key": keys[0], "t": torch.zeros((), dtype=torch.int64)}
-        shared = self.whitening._asdict()
-        graph = trace(step, [*fields.values(), *shared.values()])
-        width = fewest_lanes(len(keys), self._threads)
-        self._loop = compile_loop(graph, state=fields, noise={}, shared=shared, row=self.info_like, width=width)
-
-    def advance(self, chains: Chains, steps: int) -> int:
-        """As :meth:`Machine.advance`; a chain that stands still costs nothing."""
-        state = {**chains.state, "key": self.keys, "t": chains.steps}
-        rows, counts = chains.rows, chains.counts
-        shared = {name: value.contiguous() for name, value in self.whitening._asdict().items()}
-        taken, idle = self._loop.run(state, {}, shared, rows, counts, steps, room=chains.room, threads=self._threads)
-        self.idle += idle
-        return int(taken.sum())
-
-
-def machine_of(
-    kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
-) -> tuple[Machine, str]:
-    """The fastest machine for these chains here, and why it is not the one before it (empty for the first)."""
-    if like.device.type != "cpu":
-        return Replayed(kernel, density, keys, like, rank, batch), ""
-    try:
-        return Native(kernel, density, keys, like, rank, batch), ""
-    except Unsupported as reason:
-        return Replayed(kernel, density, keys, like, rank, batch), str(reason)
-
-
-def _like(mask: Tensor, value: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (value.dim() - 1))

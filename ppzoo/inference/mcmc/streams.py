@@ -34,7 +34,7 @@ def chain_keys(seed: int, chains: int, *names: str | int) -> Tensor:
     for chain in range(chains):
         digest = stream_digest(seed, *names, chain)
         rows.append([int.from_bytes(digest[i : i + 8], "big", signed=True) for i in (0, 8)])
-    return torch.tensor(rows, dtype=torch.int64).reshape(chains, 2)
+    return torch.tensor(rows, dtype=torch.int64, device="cpu").reshape(chains, 2)
 
 
 def threefry(key: Tensor, counter: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

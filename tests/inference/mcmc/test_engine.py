@@ -11,7 +11,7 @@ from scipy.stats import chi2
 import ppzoo
 from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.mcmc import engine
-from ppzoo.inference.mcmc.machine import Native, Replayed
+from ppzoo.inference.mcmc.machines import Native, Replayed
 from ppzoo.inference.mcmc.warmup import WarmUp
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])

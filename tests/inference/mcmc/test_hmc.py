@@ -9,7 +9,7 @@ import torch
 
 from ppzoo.inference.mcmc import hmc
 from ppzoo.inference.mcmc.kernel import Settings
-from ppzoo.inference.mcmc.machine import machine_of
+from ppzoo.inference.mcmc.machines import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 
 LIKE = torch.zeros(3, dtype=torch.float64)

@@ -14,7 +14,7 @@ import torch
 
 from ppzoo.inference.mcmc import chees, hmc, mams, nuts
 from ppzoo.inference.mcmc.kernel import Settings
-from ppzoo.inference.mcmc.machine import machine_of
+from ppzoo.inference.mcmc.machines import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 
 KERNELS = {  # with a limit

@@ -14,7 +14,7 @@ from ppzoo.errors import ModelError
 from ppzoo.inference.mcmc import mams
 from ppzoo.inference.mcmc.hmc import MOST_LEAPFROGS
 from ppzoo.inference.mcmc.kernel import Settings
-from ppzoo.inference.mcmc.machine import machine_of
+from ppzoo.inference.mcmc.machines import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 
 F = torch.float64

@@ -8,7 +8,7 @@ import torch
 from ppzoo.inference.mcmc import nuts
 from ppzoo.inference.mcmc.integrator import Point, energy_of, leapfrog
 from ppzoo.inference.mcmc.kernel import Settings
-from ppzoo.inference.mcmc.machine import machine_of
+from ppzoo.inference.mcmc.machines import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 
 SCALES = torch.tensor([1.0, 0.1, 3.0], dtype=torch.float64)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppzoo.inference.mcmc import chees, nuts
-from ppzoo.inference.mcmc.machine import machine_of
+from ppzoo.inference.mcmc.machines import machine_of
 from ppzoo.inference.mcmc.streams import chain_keys
 from ppzoo.inference.mcmc.warmup import Limits, WarmUp
 
