@@ -10,12 +10,14 @@ import dataclasses
 import os
 import platform
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyro
 import torch
+import xarray
 from torch import Tensor
 
 import ppzoo
@@ -30,7 +32,8 @@ from ppzoo.isolation import isolated
 from ppzoo.result import Fit
 from ppzoo.storage.folder import Folder, read_folder, write_folder
 from ppzoo.storage.netcdf import dump_datatree
-from ppzoo.storage.tensors import dump_tensors, load_tensors
+from ppzoo.storage.swap import Content
+from ppzoo.storage.tensors import dump_tensors, load_tensors, write_tensors
 from ppzoo.unfinished import digest_of
 from ppzoo.zoo import create_model
 
@@ -53,11 +56,11 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
     draws |= {f"statistics.{name}": value for name, value in outcome.statistics.items()}
     if outcome.losses is not None:
         draws["losses"] = torch.from_numpy(np.asarray(outcome.losses))
-    files = {
+    files: dict[str, Content] = {
         "state.safetensors": dump_tensors(fit.pair.state()),
         "data.safetensors": dump_tensors(data),
-        "draws.safetensors": dump_tensors(draws),
-        "posterior.nc": dump_datatree(fit.to_arviz()),
+        "draws.safetensors": partial(write_tensors, draws),
+        "posterior.nc": partial(_write_tree, fit.to_arviz()),
     }
     manifest = {
         "fit": _FORMAT,
@@ -70,6 +73,10 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
         "data": layout,
     }
     return write_folder(path, files, manifest)
+
+
+def _write_tree(tree: xarray.DataTree, path: Path) -> None:
+    path.write_bytes(dump_datatree(tree))
 
 
 def header_of(pair: Pair, method: Method, run: Run, source: Mapping[str, Any]) -> dict[str, object]:

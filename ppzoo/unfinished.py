@@ -85,9 +85,9 @@ class Unfinished:
             self._there = True
         self._log.append(rows, counts, state, numbers)
 
-    def read(self) -> dict[str, Tensor]:
-        """As :meth:`~ppzoo.inference.keeping.Keeper.read`, every byte verified."""
-        return {name: torch.from_numpy(np.array(rows)) for name, rows in self._log.read().items()}
+    def take(self, name: str) -> Tensor:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.take`, every byte verified."""
+        return torch.from_numpy(np.array(self._log.read()[name]))
 
     def discard(self) -> None:
         """Remove the folder, for the fit is saved."""

@@ -29,8 +29,8 @@ class Posterior:
         sites: Sites that are compared, by their name in every language.
         divergent: Share of divergent draws that is declared to be harmless here: the reference has them too.
         draws: Of all chains together, for an ESS that can pass the gate: more where chains move slowly.
-        fewest: Draws of each chain however many chains there are: ten effective ones of the slowest scalar, or nobody
-            can tell whether the chains agree.
+        fewest: Draws of each chain however many chains there are, or nobody can tell whether the chains agree: of
+            shorter ones R-hat is above 1.01 by their autocorrelation alone.
     """
 
     summary: str
@@ -38,7 +38,7 @@ class Posterior:
     sites: tuple[str, ...]
     divergent: float = 0.0
     draws: int = 20_000
-    fewest: int = 50
+    fewest: int = 200
 
     def draws_of_each(self, chains: int, of_all: int | None) -> int:
         """Kept draws per chain, for ``of_all`` draws together or, if not given, as many as this posterior needs.

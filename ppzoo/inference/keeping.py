@@ -49,8 +49,8 @@ class Keeper(Protocol):
         All on the CPU.
         """
 
-    def read(self) -> dict[str, Tensor]:
-        """All rows, ``(C, draws, ...)`` by field, on the CPU; those that were not appended are arbitrary."""
+    def take(self, name: str) -> Tensor:
+        """All rows of a field, ``(C, draws, ...)``, on the CPU, once; those that were not appended are arbitrary."""
 
 
 class Memory:
@@ -62,7 +62,7 @@ class Memory:
         tensor([0, 0])
         >>> memory.append({"x": torch.tensor([[1, 2], [3, 4]])}, torch.tensor([2, 1]), {}, {})
         >>> memory.append({"x": torch.tensor([[5, 0], [6, 7]])}, torch.tensor([1, 2]), {}, {})
-        >>> memory.read()["x"]
+        >>> memory.take("x")
         tensor([[1, 2, 5],
                 [3, 6, 7]])
     """
@@ -88,6 +88,6 @@ class Memory:
             self._rows[name][chain, self._counts[chain] + row] = rows[name][chain, row]
         self._counts = self._counts + counts
 
-    def read(self) -> dict[str, Tensor]:
-        """As :meth:`Keeper.read`."""
-        return dict(self._rows)
+    def take(self, name: str) -> Tensor:
+        """As :meth:`Keeper.take`."""
+        return self._rows.pop(name)

@@ -16,11 +16,12 @@ from ppzoo.storage import swap
 from ppzoo.storage.lock import folder_lock
 from ppzoo.storage.paths import check_path, reported, some
 from ppzoo.storage.reading import Folder, read_folder, read_manifest
+from ppzoo.storage.swap import Content
 
 __all__ = ["Folder", "check_writable", "read_folder", "write_folder"]
 
 
-def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes], manifest: Mapping[str, object]) -> Path:
+def write_folder(path: str | os.PathLike[str], files: Mapping[str, Content], manifest: Mapping[str, object]) -> Path:
     """Write ``files`` and a manifest as the folder ``path``, whole or not at all.
 
     A crash or a power cut at any instant leaves the old folder or the new one, and an error leaves the old one. What a
@@ -29,7 +30,8 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes], manif
     Args:
         path: The folder. Missing parents are made. It must be new, empty, or a run folder that ppzoo wrote and to which
             nobody has added a file; that one is replaced.
-        files: Contents by plain file name (letters, digits, ``_ - .``).
+        files: Contents by plain file name (letters, digits, ``_ - .``): bytes, or a function that writes the file that
+            it is given, where the contents are too large to be held whole.
         manifest: Fields to be kept in ``manifest.json``: JSON values, see :func:`ppzoo.storage.text.dump_json`.
 
     Returns:
@@ -46,9 +48,12 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes], manif
         (7, {'x.bin': b'123'})
     """
     target = check_path(path)
-    content = {**files, manifests.NAME: manifests.seal(files, manifest)}
+    for name, content in files.items():
+        if not isinstance(content, bytes) and not callable(content):
+            raise StorageError("is not bytes", argument=name, got=type(content).__name__, expected="bytes")
+    manifests.seal(dict.fromkeys(files, manifests.entry_of(b"")), manifest)  # what it refuses is told before a write
     with _prepared(target):
-        swap.replace(target, content)
+        swap.replace(target, files, lambda entries: manifests.seal(entries, manifest))
     return target
 
 
@@ -68,7 +73,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     probe = target.with_name(f".{target.name}.ppzoo.new")
     with ExitStack() as made_parents, _prepared(target, made_parents):
         try:
-            swap.fill(probe, {manifests.NAME: b"probe"})
+            swap.fill(probe, {}, lambda _: b"probe")
         finally:
             with suppress(OSError):
                 swap.discard(probe)

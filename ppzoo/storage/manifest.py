@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ppzoo.errors import StorageError
 from ppzoo.storage.text import dump_json, load_json
 
-__all__ = ["LIMIT", "MARK", "NAME", "Entry", "check_name", "digest", "entries", "seal", "unseal"]
+__all__ = ["LIMIT", "MARK", "NAME", "Entry", "check_name", "digest", "entries", "entry_of", "seal", "unseal"]
 
 NAME = "manifest.json"
 LIMIT = 2**20
@@ -49,22 +49,24 @@ def check_name(name: object) -> str:
     )
 
 
-def seal(files: Mapping[str, bytes], fields: Mapping[str, object]) -> bytes:
+def entry_of(data: bytes) -> Entry:
+    """What the manifest says of a file that holds ``data``."""
+    return Entry(len(data), digest(data))
+
+
+def seal(files: Mapping[str, Entry], fields: Mapping[str, object]) -> bytes:
     """The text of ``manifest.json`` for ``files`` with the caller's own ``fields``.
 
     Raises:
-        StorageError: For a file name that is not plain, two names that differ only in case, contents that are not
-            bytes, a field that is not JSON or whose name is taken, or more than 1 MB of text.
+        StorageError: For a file name that is not plain, two names that differ only in case, a field that is not JSON or
+            whose name is taken, or more than 1 MB of text.
     """
     lowered = {check_name(name).lower() for name in files}
     if len(lowered) < len(files):
         raise StorageError("two names differ only in case", argument="files", got=", ".join(sorted(files)))
-    for name, data in files.items():
-        if not isinstance(data, bytes):
-            raise StorageError("is not bytes", argument=name, got=type(data).__name__, expected="bytes")
     if taken := [key for key in fields if key in _RESERVED]:
         raise StorageError("these names are taken", argument="manifest", got=", ".join(taken), remedy="Rename them.")
-    listing = {name: {"sha256": digest(data), "bytes": len(data)} for name, data in files.items()}
+    listing = {name: {"sha256": entry.sha256, "bytes": entry.bytes} for name, entry in files.items()}
     content = {"format": _FORMAT, "format_version": _VERSION, **fields, "files": listing}
     text = _sealed(content)
     if len(text) > LIMIT:

@@ -31,7 +31,7 @@ _FILTERS = threading.Lock()
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
 
 
-def dump_datatree(tree: xarray.DataTree) -> bytes:
+def dump_datatree(tree: xarray.DataTree) -> memoryview:
     """``tree`` as a NetCDF-4 file, uncompressed.
 
     Args:
@@ -43,8 +43,8 @@ def dump_datatree(tree: xarray.DataTree) -> bytes:
     Raises:
         StorageError: For values, names or attributes that NetCDF cannot hold.
     """
-    try:
-        return bytes(_renamed(tree, _escaped).to_netcdf(None, engine="h5netcdf"))
+    try:  # in memory: on a full disk the HDF5 library ends the process
+        return memoryview(_renamed(tree, _escaped).to_netcdf(None, engine="h5netcdf"))
     except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, OSError, NotImplementedError) as error:
         raise StorageError(
             "cannot be kept as NetCDF",
@@ -54,7 +54,7 @@ def dump_datatree(tree: xarray.DataTree) -> bytes:
         ) from error
 
 
-def load_datatree(data: bytes) -> xarray.DataTree:
+def load_datatree(data: bytes | memoryview) -> xarray.DataTree:
     """The tree that :func:`dump_datatree` wrote, loaded whole: no file stays open.
 
     Args:
@@ -85,7 +85,7 @@ def load_datatree(data: bytes) -> xarray.DataTree:
         raise StorageError("is not a NetCDF file of ppzoo", argument="draws", got=repr(error)) from error
 
 
-def _opened(data: bytes) -> xarray.DataTree:
+def _opened(data: bytes | memoryview) -> xarray.DataTree:
     # xarray adds a warnings filter whenever it decodes, and filters belong to the whole process: hence the lock.
     with (
         _FILTERS,

@@ -8,15 +8,19 @@ too, and the next writer puts it back. Files and folders are synced before each 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ppzoo.storage.manifest import NAME
+from ppzoo.storage.manifest import NAME, Entry, entry_of
 
-__all__ = ["discard", "fill", "recover", "replace", "standing", "sync_folder"]
+__all__ = ["Content", "Seal", "discard", "fill", "recover", "replace", "standing", "sync_folder"]
+
+Content = bytes | Callable[[Path], None]
+Seal = Callable[[Mapping[str, Entry]], bytes]
 
 
 def standing(target: Path) -> Path:
@@ -34,12 +38,12 @@ def recover(target: Path) -> None:
     discard(_old(target))
 
 
-def replace(target: Path, files: Mapping[str, bytes]) -> None:
-    """Put a folder of ``files``, in this order, where ``target`` is; on any failure leave all as it was."""
+def replace(target: Path, files: Mapping[str, Content], seal: Seal) -> None:
+    """Put a folder of ``files`` and their manifest where ``target`` is; on any failure leave all as it was."""
     new, old = _new(target), _old(target)
     made: os.stat_result | None = None
     try:
-        fill(new, files)
+        fill(new, files, seal)
         made = os.lstat(new)
         if os.path.lexists(target):
             os.rename(target, old)
@@ -53,11 +57,18 @@ def replace(target: Path, files: Mapping[str, bytes]) -> None:
         discard(old)
 
 
-def fill(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make ``folder`` with ``files``, all of it synced."""
+def fill(folder: Path, files: Mapping[str, Content], seal: Seal) -> None:
+    """Make ``folder`` with ``files``, in this order, and last their manifest, all of it synced."""
     os.mkdir(folder)
-    for name, data in files.items():
-        _write(folder / name, data)
+    entries = {}
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            _write(folder / name, content)
+            entries[name] = entry_of(content)
+        else:
+            content(folder / name)
+            entries[name] = _synced(folder / name)
+    _write(folder / NAME, seal(entries))
     sync_folder(folder)
 
 
@@ -103,6 +114,14 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _synced(path: Path) -> Entry:
+    """What the manifest says of a file that another has written."""
+    handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    with open(handle, "rb") as stream:
+        os.fsync(handle)
+        return Entry(os.fstat(handle).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def _new(target: Path) -> Path:

@@ -5,20 +5,25 @@ safetensors keeps tensors sorted by type and name, so the order of the names is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from ppzoo.errors import StorageError
 from ppzoo.storage.text import dump_json, load_json
 
-__all__ = ["dump_tensors", "load_tensors"]
+__all__ = ["dump_tensors", "load_tensors", "write_tensors"]
 
 _METADATA = "__metadata__"
 _ORDER = "ppzoo_order"
+_FAULT = re.compile(r"os error (\d+)")  # how safetensors tells what the system says
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -40,13 +45,31 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
         {'layer.weight': tensor([[1., 0.],
                 [0., 1.]])}
     """
+    with _refusing(tensors) as metadata:
+        return save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """As :func:`dump_tensors`, into a new file: only tensors that must be laid out anew are copied.
+
+    Raises:
+        StorageError: As :func:`dump_tensors`.
+        OSError: If the system reports a fault.
+    """
+    with _refusing(tensors) as metadata:
+        save_file(_apart(tensors), path, metadata)
+
+
+@contextmanager
+def _refusing(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, str]]:
+    """The metadata to keep beside tensors that safetensors can hold."""
     for name, tensor in tensors.items():
         _check(name, tensor)
-    plain = {name: _plain(tensor) for name, tensor in tensors.items()}
-    order = dump_json(list(tensors), name="names").decode()
     try:
-        return save(plain, {_ORDER: order})
+        yield {_ORDER: dump_json(list(tensors), name="names").decode()}
     except (SafetensorError, KeyError, ValueError) as error:
+        if fault := _FAULT.search(str(error)):
+            raise OSError(int(fault[1]), os.strerror(int(fault[1]))) from error
         raise StorageError("cannot be kept as safetensors", argument="tensors", got=repr(error)) from error
 
 
@@ -110,5 +133,20 @@ def _is_utf8(name: str) -> bool:
 
 def _plain(tensor: Tensor) -> Tensor:
     """A copy on the CPU with memory of its own, contiguous, lazy conjugation and negation carried out."""
-    real = tensor.detach().resolve_conj().resolve_neg().cpu()
-    return real.clone(memory_format=torch.contiguous_format)
+    return _dense(tensor).clone(memory_format=torch.contiguous_format)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as they are, copied where one lies in the memory of another."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        dense = _dense(tensor)
+        memory = dense.untyped_storage().data_ptr()
+        apart[name] = dense.clone() if memory in seen else dense
+        seen.add(memory)
+    return apart
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()

@@ -192,7 +192,7 @@ def test_slow_chains_are_asked_for_more_draws():
     from mcmc.posteriors import POSTERIORS
 
     assert POSTERIORS["mixture"].draws_of_each(64, None) == 313
-    assert POSTERIORS["mixture"].draws_of_each(1024, None) == 50
+    assert POSTERIORS["mixture"].draws_of_each(1024, None) == 200
     assert POSTERIORS["radon"].draws_of_each(1024, None) == 400
     assert POSTERIORS["radon"].draws_of_each(4, 8000) == 2000
 

@@ -20,10 +20,10 @@ def test_each_chain_fills_its_own_rows_in_order():
         place = torch.clamp(given[:, None] + torch.arange(4), max=9)
         memory.append({"x": truth[torch.arange(4)[:, None], place], "n": place}, counts, {}, {})
         given = given + counts
-    rows = memory.read()
-    assert torch.equal(rows["x"], truth)
-    assert torch.equal(rows["n"], torch.arange(10).expand(4, 10))
-    assert rows["x"].dtype == torch.float32
+    rows = memory.take("x")
+    assert torch.equal(rows, truth)
+    assert torch.equal(memory.take("n"), torch.arange(10).expand(4, 10))
+    assert rows.dtype == torch.float32
 
 
 def test_memory_is_not_lasting():

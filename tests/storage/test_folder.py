@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,29 @@ def test_round_trip(tmp_path: Path) -> None:
         read_folder(folder, ["c.bin"])
 
 
+def test_a_file_may_be_written_by_a_function(tmp_path: Path) -> None:
+    plain = write_folder(tmp_path / "plain", FILES, FIELDS)
+    writers = {name: partial(_put, data) for name, data in FILES.items()}
+    written = write_folder(tmp_path / "written", writers, FIELDS)
+    assert contents(written) == contents(plain)
+    before = contents(written)
+    with pytest.raises(StorageError, match="cannot write this folder; got no room"):
+        write_folder(written, {"a.bin": b"new", "b.bin": _fail}, FIELDS)
+    assert contents(written) == before
+    assert names_in(tmp_path) == {"plain", "written"} | {
+        f"{folder}/{name}" for folder in ("plain", "written") for name in before
+    }
+
+
+def _put(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def _fail(path: Path) -> None:
+    path.write_bytes(b"half")
+    raise OSError(28, "no room", str(path))
+
+
 def test_random_folders_round_trip(tmp_path: Path) -> None:
     draw = random.Random(3)
     for _ in range(20):
@@ -67,8 +91,13 @@ def test_missing_parents_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    for files, fields in [({"../x": b""}, {}), ({}, {"x": object()})]:
-        with pytest.raises(StorageError):
+    unsealable = [
+        ({"../x": b""}, {}, "plain file name"),
+        ({}, {"x": object()}, "JSON"),
+        ({"x": "text"}, {}, "is not bytes; got str"),
+    ]
+    for files, fields, message in unsealable:
+        with pytest.raises(StorageError, match=message):
             write_folder(tmp_path / "a" / "run", files, fields)
     assert names_in(tmp_path) == set()
 

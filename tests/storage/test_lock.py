@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from ppzoo.storage.lock import folder_lock
 HOLDER = """
 import sys
 from pathlib import Path
+from typing import Any
 from ppzoo.storage.lock import folder_lock
 with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -57,10 +59,10 @@ def test_two_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = write_folder(tmp_path / "run", {"a.bin": b"old"}, {})
     entered, leave, genuine = threading.Event(), threading.Event(), swap.replace
 
-    def slow(target: Path, files: dict[str, bytes]) -> None:
+    def slow(*arguments: Any) -> None:
         entered.set()
         assert leave.wait(60)
-        genuine(target, files)
+        genuine(*arguments)
 
     monkeypatch.setattr(swap, "replace", slow)
     first = threading.Thread(target=write_folder, args=(target, {"a.bin": b"first"}, {}))

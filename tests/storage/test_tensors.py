@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ppzoo.errors import StorageError
-from ppzoo.storage.tensors import dump_tensors, load_tensors
+from ppzoo.storage.tensors import dump_tensors, load_tensors, write_tensors
 
 TYPES = [
     torch.float64,
@@ -87,6 +91,31 @@ def test_random_tables_keep_their_order_and_bytes() -> None:
         data = dump_tensors(tensors)
         assert_same(load_tensors(data), tensors)
         assert dump_tensors(load_tensors(data)) == data
+
+
+def test_a_file_is_what_a_dump_is(tmp_path: Path) -> None:
+    base = torch.arange(24.0).reshape(4, 6)
+    tensors = {"b": base, "a": base, "part": base[1:3], "across": base.T, "n": torch.ones((), dtype=torch.int64)}
+    write_tensors(tensors, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == dump_tensors(tensors)
+    with pytest.raises(StorageError, match="'x': is not a dense tensor"):
+        write_tensors({"x": torch.eye(2).to_sparse()}, tmp_path / "y")
+
+
+def test_a_fault_of_the_system_is_told_as_one(tmp_path: Path) -> None:
+    """A kernel that lets no file grow: no function is replaced."""
+    code = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from ppzoo.storage.tensors import write_tensors\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n    write_tensors({'x': torch.zeros(100_000)}, Path(sys.argv[1]))\n"
+        "except OSError as error:\n    print(type(error).__name__, error.errno == 27)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(tmp_path / "x")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "OSError True\n"
 
 
 @pytest.mark.parametrize(

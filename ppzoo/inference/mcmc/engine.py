@@ -40,7 +40,7 @@ __all__ = ["sample"]
 _STEPS = 64  # in the first call
 _SECONDS = 0.1  # a call should last at least, so that looking on costs nothing
 _BLOCK_SECONDS = 1.0  # of draws that a stop may lose
-_BLOCK_BYTES = 2**28  # of rows at once
+_BLOCK_BYTES = 2**26  # of rows at once
 _LARGEST_ROUNDING = 0.01  # nats of an energy: ten times it halves the step size
 _FEWEST = 4  # draws of each chain that can be looked at
 _NUMBERS = ("gradients", "gradients_warmup", "gradients_idle", "seconds_warmup", "seconds_draws")
@@ -179,14 +179,15 @@ class _Sampling:
 
     def results(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Draws and statistics by name, ``(C, S, ...)``, as many as every chain has."""
-        rows = {name: row[:, : self.fewest] for name, row in self.keeper.read().items()}
-        shape = rows["q"].shape[:2]
-        draws = self.flat.constrain(rows["q"].flatten(0, 1).to(self.flat.like.device))
-        columns = zip(self.names, rows["statistics"].unbind(-1), strict=True)
+        q = self.keeper.take("q")[:, : self.fewest]
+        shape = q.shape[:2]
+        draws = self.flat.constrain(q.flatten(0, 1).to(self.flat.like.device))
+        del q  # draws take the most memory of all: they are never there twice
+        columns = self.keeper.take("statistics")[:, : self.fewest].unbind(-1)
         kinds = self.machine.info_like
         return (
             {name: value.unflatten(0, shape) for name, value in draws.items()},
-            {name: column.to(kinds[name].dtype) for name, column in columns},
+            {name: c.to(kinds[name].dtype, copy=True) for name, c in zip(self.names, columns, strict=True)},
         )
 
     def findings(self) -> Iterator[Finding]:
