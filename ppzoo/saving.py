@@ -31,7 +31,7 @@ from ppzoo.inference.program import Pair, copy_model, entry_point, has_method, s
 from ppzoo.isolation import isolated
 from ppzoo.result import Fit
 from ppzoo.storage.folder import Folder, read_folder, write_folder
-from ppzoo.storage.netcdf import dump_datatree
+from ppzoo.storage.netcdf import write_datatree
 from ppzoo.storage.swap import Content
 from ppzoo.storage.tensors import dump_tensors, load_tensors, write_tensors
 from ppzoo.unfinished import digest_of
@@ -76,7 +76,8 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
 
 def _write_tree(tree: xarray.DataTree, path: Path) -> None:
-    path.write_bytes(dump_datatree(tree))
+    with path.open("x+b", buffering=0) as file:
+        write_datatree(tree, file)
 
 
 def header_of(pair: Pair, method: Method, run: Run, source: Mapping[str, Any]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -165,13 +166,20 @@ def _tree(
     }
     filled = {name: found for name, found in groups.items() if found or name == "posterior"}
     return build_datatree(
-        {group: {name: v.numpy(force=True) for name, v in found.items()} for group, found in filled.items()},
+        {group: {name: _read_only(value) for name, value in found.items()} for group, found in filled.items()},
         dims={name: site.dims for name, site in posterior.sites.items()},
         coords=fit.pair.data.coords,
         attrs=attrs,
         discrete=posterior.discrete,
         steps=steps,
     )
+
+
+def _read_only(value: Tensor) -> NDArray[Any]:
+    """The same memory, which nobody is to write into through the tree: it is the fit's own."""
+    view = value.numpy(force=True).view()
+    view.flags.writeable = False
+    return view
 
 
 def _shape(latent: Mapping[str, Tensor]) -> tuple[int, int]:

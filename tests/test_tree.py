@@ -150,3 +150,11 @@ def test_a_diagnosis_computes_no_likelihoods(fits, monkeypatch):
     posterior = fit.posterior_tree["posterior"].to_dataset()
     monkeypatch.undo()
     xr.testing.assert_identical(posterior, fit.to_arviz()["posterior"].to_dataset())
+
+
+def test_a_tree_shows_the_draws_themselves_and_nobody_writes_into_them():
+    fit = ppzoo.fit(ppzoo.create_model("eight_schools"), ppzoo.load_dataset("eight_schools"), method="hmc", draws=20)
+    shown = fit.to_arviz()["posterior"]["mu"].values
+    assert np.shares_memory(shown, fit.outcome.draws["mu"].numpy())
+    with pytest.raises(ValueError, match="read-only"):
+        shown[:] = 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 
 import ppzoo
@@ -28,22 +29,27 @@ def peak() -> float:
 
 
 def main(spec: str, folder: Path) -> None:
-    """Fit as the JSON ``{"model", "chains", "draws", "warmup", "seed", "on_disk"}`` says.
+    """Fit as the JSON ``{"model", "rows", "chains", "draws", "warmup", "seed", "on_disk"}`` says.
+
+    Of the data as many ``rows`` as wanted, the first ones again after the last; as they are, if none are.
 
     Leaves ``peak.json`` with the MB before the fit, when all draws were made and before any was read, and at its end.
     """
     wanted = json.loads(spec)
-    tensors = {name: torch.from_numpy(value) for name, value in POSTERIORS[wanted["model"]].data().items()}
+    data = POSTERIORS[wanted["model"]].data()
+    if rows := wanted["rows"]:
+        data = {name: np.resize(value, (rows, *value.shape[1:])) for name, value in data.items()}
+    tensors = {name: torch.from_numpy(value) for name, value in data.items()}
     found = {"before": peak()}
 
     def noting(keeper: type) -> Any:
-        read = keeper.read
+        take = keeper.take
 
-        def noted(self: Any) -> Any:
-            found["sampled"] = peak()
-            return read(self)
+        def noted(self: Any, name: str) -> Any:
+            found.setdefault("sampled", peak())
+            return take(self, name)
 
-        return mock.patch.object(keeper, "read", noted)
+        return mock.patch.object(keeper, "take", noted)
 
     options = {name: wanted[name] for name in ("chains", "draws", "warmup", "seed")}
     run_dir = folder / "fit" if wanted["on_disk"] else None

@@ -17,7 +17,6 @@ import arviz_base
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base.array import array_stats
 from numpy.typing import ArrayLike, NDArray
 
 from ppzoo.checks import check_choice
@@ -28,7 +27,6 @@ from ppzoo.diagnostics.rhat import rhat
 __all__ = [
     "Kind",
     "build_datatree",
-    "density",
     "format_estimate",
     "format_summary",
     "is_continuous",
@@ -209,27 +207,6 @@ def _mode(draws: NDArray[np.float64]) -> tuple[float, float]:
     return float(values[counts.argmax()]), float(counts.max() / draws.size)
 
 
-def density(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kernel density of the draws, corrected at both ends so that nothing leaks over a bound.
-
-    Draws farther from the middle 99 % than half its width are left out, for a few would stretch the grid for all.
-
-    Args:
-        draws: Any shape; draws that are not finite are left out.
-
-    Returns:
-        Grid and density, in units of 1 / draw; empty where the draws are all equal or none is finite.
-    """
-    finite = draws[np.isfinite(draws)]
-    low, high = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 0.0)
-    width = high - low
-    if width <= 1e-12 * max(abs(low), abs(high)):
-        return np.zeros(0), np.zeros(0)
-    unit = (finite - low) / width  # squares of huge draws would overflow
-    grid, heights, _ = array_stats.kde(unit[np.abs(unit - 0.5) <= 1])
-    return low + width * np.asarray(grid), np.asarray(heights) / width
-
-
 def format_estimate(value: float, mcse: float) -> str:
     """``value`` with the digits that its Monte Carlo standard error leaves: the last one shown is the first uncertain.
 
@@ -335,7 +312,11 @@ def _dataset(
         check_conventions=False,  # many short chains: more chains than draws is meant
     )
     draws = {"draw": step * np.arange(dataset.sizes["draw"])} if step > 1 else {}
-    return dataset.assign_coords(draws).drop_attrs()  # among those the time of creation
+    dataset = dataset.assign_coords(draws)
+    dataset.attrs = {}  # among them the time of creation; xarray's drop_attrs() copies all numbers
+    for variable in dataset.variables.values():
+        variable.attrs = {}
+    return dataset
 
 
 def _safe_names(names: Iterable[str], *, taken: Iterable[str]) -> dict[str, str]:

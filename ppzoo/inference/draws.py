@@ -60,9 +60,14 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
     torch.set_rng_state(state)
     try:
         warnings.filterwarnings("ignore", message="There is a performance drop")  # vmap loops over some operation
-        chunk = max(1, min(n, _ELEMENTS_AT_ONCE // max(1, size)))
-        values = torch.func.vmap(one, randomness="different", chunk_size=chunk)(inputs)
-        return Mapped(values, vectorised=True)
+        mapped = torch.func.vmap(one, randomness="different")
+        made = {name: value.new_empty((n, *value.shape)) for name, value in first.items()}
+        step = max(1, _ELEMENTS_AT_ONCE // max(1, size))
+        for begin in range(0, n, step):
+            part = slice(begin, begin + step)
+            for name, value in mapped({name: value[part] for name, value in inputs.items()}).items():
+                made[name][part] = value  # into its place: a list of the parts would take as much again
+        return Mapped(made, vectorised=True)
     except (RuntimeError, ValueError, NotImplementedError, TypeError):
         torch.set_rng_state(state)  # vmap has no rule for something in this program: a genuine error shows again below
     rows = [one({name: value[i] for name, value in inputs.items()}) for i in range(n)]

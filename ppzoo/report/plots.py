@@ -11,6 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from arviz_stats.base.array import array_stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -19,9 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from ppzoo.diagnostics.arviz import density
-
-__all__ = ["elbo_curve", "forest", "marginals", "trace_and_rank"]
+__all__ = ["density", "elbo_curve", "forest", "marginals", "trace_and_rank"]
 
 Draws = Mapping[str, NDArray[np.float64]]
 
@@ -158,6 +157,27 @@ def trace_and_rank(draws: Draws) -> bytes:
         for axes in (trace, rank):
             _finish(axes)
     return _png(figure)
+
+
+def density(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Kernel density of the draws, corrected at both ends so that nothing leaks over a bound.
+
+    Draws farther from the middle 99 % than half its width are left out, for a few would stretch the grid for all.
+
+    Args:
+        draws: Any shape; draws that are not finite are left out.
+
+    Returns:
+        Grid and density, in units of 1 / draw; empty where the draws are all equal or none is finite.
+    """
+    finite = draws[np.isfinite(draws)]
+    low, high = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 0.0)
+    width = high - low
+    if width <= 1e-12 * max(abs(low), abs(high)):
+        return np.zeros(0), np.zeros(0)
+    unit = (finite - low) / width  # squares of huge draws would overflow
+    grid, heights, _ = array_stats.kde(unit[np.abs(unit - 0.5) <= 1])
+    return low + width * np.asarray(grid), np.asarray(heights) / width
 
 
 def _density(axes: Axes, values: NDArray[np.float64], colour: str, label: str) -> None:

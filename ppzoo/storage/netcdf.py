@@ -1,4 +1,4 @@
-"""An ArviZ tree as a NetCDF file in memory, and back: values, types, coordinates, attributes, names.
+"""An ArviZ tree as a NetCDF file, and back: values, types, coordinates, attributes, names.
 
 NetCDF cannot hold every name that a Python dictionary can: characters it would cut or mistake (``/``, NUL, a name that
 is only ``.``, the prefixes it keeps for itself) are written as ``%2F`` and the like, and turned back when read. All
@@ -15,6 +15,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import h5py
 import xarray
@@ -22,7 +23,7 @@ from xarray.coders import CFTimedeltaCoder
 
 from ppzoo.errors import StorageError
 
-__all__ = ["dump_datatree", "load_datatree"]
+__all__ = ["load_datatree", "write_datatree"]
 
 _UNSAFE = re.compile(r"[%/\0]|^\.$|^_(?=_|nc4_)")
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
@@ -31,20 +32,20 @@ _FILTERS = threading.Lock()
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
 
 
-def dump_datatree(tree: xarray.DataTree) -> memoryview:
-    """``tree`` as a NetCDF-4 file, uncompressed.
+def write_datatree(tree: xarray.DataTree, file: io.FileIO | io.BytesIO) -> None:
+    """``tree`` as a NetCDF-4 file, uncompressed, variable by variable; the same bytes for equal trees.
 
     Args:
         tree: Groups of numbers, booleans, text and times. Its encoding (compression, fill values) is left out.
-
-    Returns:
-        The bytes of the file, the same for equal trees.
+        file: Empty, open for reading and writing, without a buffer.
 
     Raises:
         StorageError: For values, names or attributes that NetCDF cannot hold.
+        OSError: If the system reports a fault.
     """
-    try:  # in memory: on a full disk the HDF5 library ends the process
-        return memoryview(_renamed(tree, _escaped).to_netcdf(None, engine="h5netcdf"))
+    steady = _Steady(file)
+    try:
+        _renamed(tree, _escaped).to_netcdf(steady, engine="h5netcdf")
     except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, OSError, NotImplementedError) as error:
         raise StorageError(
             "cannot be kept as NetCDF",
@@ -52,10 +53,58 @@ def dump_datatree(tree: xarray.DataTree) -> memoryview:
             got=str(error),
             expected="numbers, booleans, text or times, with attributes of these",
         ) from error
+    finally:
+        if steady.fault is not None:
+            raise steady.fault
 
 
-def load_datatree(data: bytes | memoryview) -> xarray.DataTree:
-    """The tree that :func:`dump_datatree` wrote, loaded whole: no file stays open.
+class _Steady(io.RawIOBase):
+    """A file that tells its first fault afterwards: where a write fails, the HDF5 library ends the process."""
+
+    def __init__(self, file: io.FileIO | io.BytesIO) -> None:
+        super().__init__()
+        self._file = file
+        self.fault: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.fault is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.fault = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.tell() if size is None else size
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self.fault = self.fault or error
+            return size
+
+
+def load_datatree(data: bytes) -> xarray.DataTree:
+    """The tree that :func:`write_datatree` wrote, loaded whole: no file stays open.
 
     Args:
         data: The bytes of a NetCDF-4 file whose digest has been verified and whose author is trusted: the HDF5 library
@@ -85,7 +134,7 @@ def load_datatree(data: bytes | memoryview) -> xarray.DataTree:
         raise StorageError("is not a NetCDF file of ppzoo", argument="draws", got=repr(error)) from error
 
 
-def _opened(data: bytes | memoryview) -> xarray.DataTree:
+def _opened(data: bytes) -> xarray.DataTree:
     # xarray adds a warnings filter whenever it decodes, and filters belong to the whole process: hence the lock.
     with (
         _FILTERS,
@@ -100,7 +149,10 @@ def _renamed(tree: xarray.DataTree, rename: Callable[[str], str]) -> xarray.Data
     groups = {}
     for node in tree.subtree:
         path = "/".join(rename(part) if part else part for part in node.path.split("/"))
-        data = node.to_dataset(inherit=False).drop_encoding()
+        data = node.to_dataset(inherit=False).copy()
+        data.encoding = {}  # xarray's drop_encoding() copies all numbers
+        for variable in data.variables.values():
+            variable.encoding = {}
         names = {name: rename(str(name)) for name in (*data.variables, *data.dims)}
         groups[path] = data.rename({old: new for old, new in names.items() if old != new})
     return xarray.DataTree.from_dict(groups)

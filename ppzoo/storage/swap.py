@@ -67,6 +67,7 @@ def fill(folder: Path, files: Mapping[str, Content], seal: Seal) -> None:
             entries[name] = entry_of(content)
         else:
             content(folder / name)
+            os.chmod(folder / name, os.stat(folder).st_mode & 0o666)  # as the user's other files, whoever made it
             entries[name] = _synced(folder / name)
     _write(folder / NAME, seal(entries))
     sync_folder(folder)

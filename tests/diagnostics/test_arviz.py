@@ -14,7 +14,6 @@ import pytest
 
 from ppzoo.diagnostics.arviz import (
     build_datatree,
-    density,
     format_estimate,
     format_summary,
     is_continuous,
@@ -232,15 +231,6 @@ def test_what_is_discrete_by_type_or_by_word():
     assert list(scalars(tree)) == ["mu", "k", "z.1"]
     assert list(scalars(tree, continuous=True)) == ["mu"]
     assert [name for name, v in tree["posterior"].data_vars.items() if is_continuous(v)] == ["mu"]
-
-
-def test_density_is_one_in_all_and_stays_within_bounds():
-    draws = np.random.default_rng(0).exponential(size=4000)
-    x, y = density(draws)
-    assert x.min() >= 0
-    assert np.trapezoid(y, x) == pytest.approx(1.0, abs=0.02)
-    assert density(np.full(50, 2.0))[0].size == 0
-    assert density(np.full(50, np.nan))[0].size == 0
 
 
 def test_arviz_settings_are_left_alone(schools):

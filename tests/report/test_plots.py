@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from ppzoo.report.plots import elbo_curve, forest, marginals, trace_and_rank
+from ppzoo.report.plots import density, elbo_curve, forest, marginals, trace_and_rank
 
 NAMES = ["mu", "$\\frac{", "a_b^{2$", "[/x]", "<script>alert(1)</script>" * 3, "日本", "new\nline", "", "100%"]
 
@@ -82,3 +82,12 @@ def test_large_posteriors_are_cut():
     assert size_of(forest({"nuts": many}))[1] < 4000
     assert size_of(marginals({"nuts": many}))[1] < 2000
     assert size_of(trace_and_rank(many))[1] < 2000
+
+
+def test_density_is_one_in_all_and_stays_within_bounds():
+    draws = np.random.default_rng(0).exponential(size=4000)
+    x, y = density(draws)
+    assert x.min() >= 0
+    assert np.trapezoid(y, x) == pytest.approx(1.0, abs=0.02)
+    assert density(np.full(50, 2.0))[0].size == 0
+    assert density(np.full(50, np.nan))[0].size == 0

@@ -20,7 +20,6 @@ from ppzoo.storage.lock import folder_lock
 HOLDER = """
 import sys
 from pathlib import Path
-from typing import Any
 from ppzoo.storage.lock import folder_lock
 with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import xarray
 from numpy.typing import NDArray
 
 from ppzoo.errors import StorageError
-from ppzoo.storage.netcdf import dump_datatree, load_datatree
+from ppzoo.storage.netcdf import load_datatree, write_datatree
 
 NAMES = [
     "theta", "$x[1]", "$\\frac{", "é", "日本", " lead", "trail ", "a.b", ".hidden", ".", "..", "a b", "\n", "[x]", "%",
@@ -24,6 +27,12 @@ NAMES = [
 
 def tree_of(**groups: xarray.Dataset) -> xarray.DataTree:
     return xarray.DataTree.from_dict(dict(groups))
+
+
+def dumped(tree: xarray.DataTree) -> bytes:
+    file = io.BytesIO()
+    write_datatree(tree, file)
+    return file.getvalue()
 
 
 def small_tree() -> xarray.DataTree:
@@ -38,10 +47,34 @@ def small_tree() -> xarray.DataTree:
 
 def test_round_trip_is_identical_and_reproducible() -> None:
     tree = small_tree()
-    data = dump_datatree(tree)
+    data = dumped(tree)
     loaded = load_datatree(data)
     assert loaded.identical(tree)
-    assert dump_datatree(tree) == data == dump_datatree(loaded)
+    assert dumped(tree) == data == dumped(loaded)
+
+
+def test_a_file_of_the_system_holds_the_same_bytes(tmp_path: Path) -> None:
+    with (tmp_path / "x.nc").open("x+b", buffering=0) as file:
+        write_datatree(small_tree(), file)
+    assert (tmp_path / "x.nc").read_bytes() == dumped(small_tree())
+
+
+@pytest.mark.parametrize("limit", [0, 500, 100_000])
+def test_on_a_full_disk_the_process_lives(tmp_path: Path, limit: int) -> None:
+    """A kernel that lets no file grow: no function is replaced."""
+    code = (
+        "import os, resource, sys, numpy, xarray\n"
+        "from ppzoo.storage.netcdf import write_datatree\n"
+        "tree = xarray.DataTree.from_dict({'p': xarray.Dataset({'x': ('d', numpy.zeros(100_000))})})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "file = open(sys.argv[1], 'x+b', buffering=0)\n"
+        "try:\n    write_datatree(tree, file)\n"
+        "except OSError as error:\n    os.write(1, f'{type(error).__name__} {error.errno}'.encode())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(tmp_path / "x.nc"), str(limit)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
+    assert done.stdout == b"OSError 27"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +103,7 @@ def test_round_trip_is_identical_and_reproducible() -> None:
 )
 def test_values_and_types(values: NDArray[Any]) -> None:
     dims = tuple(f"d{i}" for i in range(values.ndim))
-    loaded = load_datatree(dump_datatree(tree_of(posterior=xarray.Dataset({"x": (dims, values)}))))
+    loaded = load_datatree(dumped(tree_of(posterior=xarray.Dataset({"x": (dims, values)}))))
     got = np.asarray(loaded["posterior"].to_dataset()["x"])
     assert got.dtype == values.dtype.newbyteorder("=")
     assert got.shape == values.shape
@@ -82,20 +115,20 @@ def test_awkward_names(name: str) -> None:
     other = name + "2"
     data = xarray.Dataset({name: (("row", other), np.ones((2, 3)))}, coords={other: ["a", "b", "ü"]})
     tree = tree_of(p=data, bare=xarray.Dataset({"x": ((name,), np.ones(2))}))
-    assert load_datatree(dump_datatree(tree)).identical(tree)
+    assert load_datatree(dumped(tree)).identical(tree)
 
 
 def test_a_dim_with_a_slash() -> None:
     # xarray itself refuses a slash in the name of a variable of a tree
     tree = tree_of(p=xarray.Dataset({"x": (("a/b", "%2F"), np.ones((2, 3)))}))
-    assert load_datatree(dump_datatree(tree)).identical(tree)
+    assert load_datatree(dumped(tree)).identical(tree)
 
 
 def test_awkward_groups() -> None:
     tree = xarray.DataTree.from_dict(
         {f"/p/{name}": small_tree()["posterior"] for name in ("$x", "_nc4_non_coord_x", "%")}
     )
-    assert load_datatree(dump_datatree(tree)).identical(tree)
+    assert load_datatree(dumped(tree)).identical(tree)
 
 
 def test_random_tables() -> None:
@@ -104,19 +137,19 @@ def test_random_tables() -> None:
         shape = tuple(rng.integers(0, 5, size=rng.integers(0, 4)))
         columns = {f"v{i}": (tuple(f"d{j}" for j in range(len(shape))), rng.normal(size=shape)) for i in range(4)}
         tree = tree_of(posterior=xarray.Dataset(columns), empty=xarray.Dataset())
-        assert load_datatree(dump_datatree(tree)).identical(tree)
+        assert load_datatree(dumped(tree)).identical(tree)
 
 
 def test_a_unit_is_only_a_label() -> None:
     tree = tree_of(p=xarray.Dataset({"x": (("d",), [1, 2], {"units": "seconds"})}))
-    assert load_datatree(dump_datatree(tree)).identical(tree)
+    assert load_datatree(dumped(tree)).identical(tree)
 
 
 def test_compression_of_an_opened_file_is_dropped() -> None:
     tree = tree_of(p=xarray.Dataset({"x": ((("d"),), np.zeros(1000))}))
-    plain = dump_datatree(tree)
+    plain = dumped(tree)
     tree["p"]["x"].encoding = {"zlib": True, "complevel": 9, "dtype": "float32"}
-    assert dump_datatree(tree) == plain
+    assert dumped(tree) == plain
 
 
 @pytest.mark.parametrize(
@@ -130,7 +163,7 @@ def test_compression_of_an_opened_file_is_dropped() -> None:
 )
 def test_what_netcdf_cannot_hold(data: xarray.Dataset) -> None:
     with pytest.raises(StorageError, match="cannot be kept as NetCDF"):
-        dump_datatree(tree_of(p=data))
+        dumped(tree_of(p=data))
 
 
 @pytest.mark.parametrize("data", [b"", b"CDF\x01", b"\x89HDF\r\n\x1a\n", b"\x80\x04\x95", bytes(5000)])
@@ -140,7 +173,7 @@ def test_not_netcdf(data: bytes) -> None:
 
 
 def test_truncated() -> None:
-    data = dump_datatree(small_tree())
+    data = dumped(small_tree())
     for length in range(0, len(data), 97):
         with pytest.raises(StorageError):
             load_datatree(data[:length])

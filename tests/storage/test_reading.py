@@ -289,11 +289,13 @@ def attempts(work: Path) -> list[Callable[[], object]]:
     import torch
     import xarray
 
-    from ppzoo.storage.netcdf import dump_datatree, load_datatree
+    from ppzoo.storage.netcdf import load_datatree, write_datatree
     from ppzoo.storage.tensors import dump_tensors, load_tensors
 
     tensors = dump_tensors({"x": torch.ones(3), "y": torch.zeros(2, 2)})
-    tree = dump_datatree(xarray.DataTree.from_dict({"p": xarray.Dataset({"x": (("d",), [1.0]), "s": "text"})}))
+    file = io.BytesIO()
+    write_datatree(xarray.DataTree.from_dict({"p": xarray.Dataset({"x": (("d",), [1.0]), "s": "text"})}), file)
+    tree = file.getvalue()
     load_tensors(tensors)
     load_datatree(tree)
     prepared: list[Callable[[], object]] = []
