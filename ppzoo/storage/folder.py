@@ -50,7 +50,12 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, Content], man
     target = check_path(path)
     for name, content in files.items():
         if not isinstance(content, bytes) and not callable(content):
-            raise StorageError("is not bytes", argument=name, got=type(content).__name__, expected="bytes")
+            raise StorageError(
+                "is not bytes",
+                argument=name,
+                got=type(content).__name__,
+                expected="bytes, or a function that writes them",
+            )
     manifests.seal(dict.fromkeys(files, manifests.entry_of(b"")), manifest)  # what it refuses is told before a write
     with _prepared(target):
         swap.replace(target, files, lambda entries: manifests.seal(entries, manifest))

@@ -85,7 +85,10 @@ class Replayed(Machine):
 
 
 class Captured(Replayed):
-    """Some steps in a row, all chains' noise included, as one CUDA graph: one launch for thousands of operations."""
+    """Some steps in a row, all chains' noise included, as one CUDA graph: one launch for thousands of operations.
+
+    A call of :meth:`advance` takes whole bursts, the last of which may go beyond the steps that it was asked for.
+    """
 
     road = "CUDA graphs"
 
