@@ -13,6 +13,14 @@ RECORDING = ("inference/graph/test_recording.py",)
 
 COMPILED = (
     Mutant(
+        "memory is taken back too early",
+        "A buffer's place is given away at its last reading, where what it is read for may be written.",
+        "inference/native/schedule.py",
+        "while alive and alive[0][0] < first[buffer]:",
+        "while alive and alive[0][0] <= first[buffer]:",
+        ("inference/native/test_schedule.py",),
+    ),
+    Mutant(
         "logarithms are added that are to be taken off",
         "The sign of a logarithm in a sum is lost.",
         "inference/native/logarithms.py",

@@ -10,7 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from heapq import heappop, heappush
+from math import inf, prod
 from typing import TypeAlias
 
 import torch
@@ -222,16 +223,28 @@ def place(units: Sequence[Unit], before: Collection[Buffer], after: Collection[B
 def _pack(first: dict[Buffer, int], last: dict[Buffer, int], outer: set[Buffer]) -> Placement:
     """First fit over the arena's gaps, in order of birth."""
     offsets: dict[Buffer, int] = {}
-    alive: list[tuple[int, int, int]] = []  # offset, end, last use
+    gaps: list[tuple[int, float]] = [(RESERVED, inf)]  # begin and end, in order
+    alive: list[tuple[int, int, int]] = []  # a heap: last use, begin, end
     size = RESERVED
     for buffer in sorted((b for b in first if b in outer), key=lambda b: first[b]):
-        alive = sorted(entry for entry in alive if entry[2] >= first[buffer])
-        offset = RESERVED
-        for begin, end, _ in alive:
-            if begin - offset >= words(buffer):
-                break
-            offset = max(offset, end)
-        offsets[buffer] = offset
-        alive.append((offset, offset + words(buffer), last[buffer]))
-        size = max(size, offset + words(buffer))
+        while alive and alive[0][0] < first[buffer]:
+            _free(gaps, *heappop(alive)[1:])
+        need = words(buffer)
+        i, (begin, end) = next((i, gap) for i, gap in enumerate(gaps) if gap[1] - gap[0] >= need)
+        offsets[buffer] = begin
+        if need > 0:
+            gaps[i : i + 1] = [(begin + need, end)] if begin + need < end else []
+            heappush(alive, (last[buffer], begin, begin + need))
+        size = max(size, begin + need)
     return Placement(offsets, set(first) - outer, size)
+
+
+def _free(gaps: list[tuple[int, float]], begin: int, end: float) -> None:
+    """One more gap, joined to those that it touches."""
+    i = bisect_left(gaps, (begin, end))
+    if end == gaps[i][0]:  # there is always one behind it, without end
+        end = gaps.pop(i)[1]
+    if i > 0 and gaps[i - 1][1] == begin:
+        i -= 1
+        begin = gaps.pop(i)[0]
+    gaps.insert(i, (begin, end))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.lowering import lower
-from ppzoo.inference.native.schedule import Nest, live, place, schedule
+from ppzoo.inference.native.schedule import Nest, _pack, live, place, schedule
+from ppzoo.inference.native.values import Buffer
 
 
 def _scheduled(function, *examples):
@@ -65,3 +68,21 @@ def test_many_scalars_are_cut_into_several_units():
     units, _ = _scheduled(chain, torch.zeros((), dtype=torch.float64))
     assert len(units) > 2
     assert max(len(unit.statements) for unit in units) < 200
+
+
+def test_each_buffer_takes_the_first_gap_among_those_alive():
+    """Held against the definition, in which all gaps are looked at anew for each buffer."""
+    draw = random.Random(0)
+    for _ in range(200):
+        buffers = [Buffer(draw.randint(1, 9), torch.float64) for _ in range(draw.randint(1, 40))]
+        first = {buffer: draw.randint(-1, 30) for buffer in buffers}
+        last = {buffer: born + draw.randint(0, 12) for buffer, born in first.items()}
+        placement = _pack(first, last, set(buffers))
+        placed: list[Buffer] = []
+        for buffer in sorted(buffers, key=lambda b: first[b]):
+            alive = [(placement.offsets[b], placement.offsets[b] + b.size) for b in placed if last[b] >= first[buffer]]
+            ends = [1, *(end for _, end in alive)]  # behind the reserved word, or behind another
+            fits = [at for at in ends if all(end <= at or at + buffer.size <= begin for begin, end in alive)]
+            assert placement.offsets[buffer] == min(fits)
+            placed.append(buffer)
+        assert placement.size == max(placement.offsets[b] + b.size for b in buffers)
