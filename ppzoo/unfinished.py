@@ -17,6 +17,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppzoo.checks import check_flag
@@ -49,6 +50,7 @@ class Unfinished:
         target = check_path(run_dir)
         self.folder = check_path(target.with_name(f"{target.name}.unfinished"))
         self._header, self._held = header, ExitStack()
+        self._read: dict[str, NDArray[np.generic]] = {}
         self._there = self.folder.exists()
         if self._there and not resume:
             raise StorageError(
@@ -87,7 +89,9 @@ class Unfinished:
 
     def take(self, name: str) -> Tensor:
         """As :meth:`~ppzoo.inference.keeping.Keeper.take`, every byte verified."""
-        return torch.from_numpy(np.array(self._log.read()[name]))
+        if not self._read:  # once for all fields: every byte of each is read for it
+            self._read = self._log.read()
+        return torch.from_numpy(np.array(self._read.pop(name)))
 
     def discard(self) -> None:
         """Remove the folder, for the fit is saved."""

@@ -29,8 +29,9 @@ from ppzoo.storage import swap
 from ppzoo.storage.drawlog_door import check_counts, check_new, first_record
 from ppzoo.storage.drawlog_reading import check_there, open_files, read_draws, verify
 from ppzoo.storage.drawlog_record import STATE, Record, differences, plain_json, read_record, write_record
-from ppzoo.storage.drawlog_rows import digest_rows, make_rows, write_rows
+from ppzoo.storage.drawlog_rows import make_rows, write_rows
 from ppzoo.storage.lock import folder_lock
+from ppzoo.storage.manifest import digest_file
 from ppzoo.storage.paths import check_path, reported, some
 from ppzoo.storage.tensors import dump_tensors, load_tensors
 
@@ -226,7 +227,7 @@ class DrawLog:
         with reported(self.folder, "read"):
             verify(self.folder, self._record, self._handles)
         with self._changing():
-            new = replace(self._record, seal={name: digest_rows(handle) for name, handle in self._handles.items()})
+            new = replace(self._record, seal={name: digest_file(handle) for name, handle in self._handles.items()})
             write_record(self.folder, new)
             self._record = new
 

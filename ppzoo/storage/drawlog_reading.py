@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ppzoo.errors import StorageError
 from ppzoo.storage.drawlog_record import STATE, Record, read_record
-from ppzoo.storage.drawlog_rows import check_rows, damaged, digest_rows, map_rows, open_rows
+from ppzoo.storage.drawlog_rows import check_rows, damaged, map_rows, open_rows
+from ppzoo.storage.manifest import digest_file
 from ppzoo.storage.paths import check_path, reported, some
 
 __all__ = ["Draws", "check_there", "open_files", "read_draws", "verify"]
@@ -93,6 +94,6 @@ def verify(target: Path, record: Record, handles: Mapping[str, int]) -> None:
         handle, path = handles[field.name], target / field.file
         if record.seal is None:
             check_rows(handle, path, field, record.draws, record.counts, sums)
-        elif (found := digest_rows(handle)) != record.seal[field.name]:
+        elif (found := digest_file(handle)) != record.seal[field.name]:
             expected = f"{record.seal[field.name]:.12}..."
             raise damaged(path, "has been damaged or edited", f"SHA-256 {found[:12]}...", expected)

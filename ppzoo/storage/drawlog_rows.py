@@ -9,7 +9,6 @@ long the log is. A CRC of 32 bits finds every change within 32 neighbouring bits
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import stat
@@ -29,7 +28,6 @@ __all__ = [
     "check_field",
     "check_rows",
     "damaged",
-    "digest_rows",
     "make_rows",
     "map_rows",
     "open_rows",
@@ -193,13 +191,6 @@ def check_rows(
         if found != stated:
             where = f"CRC-32 {found:08x} over the {count} draws of chain {c}"
             raise damaged(path, "has been damaged or edited", where, f"{stated:08x}")
-
-
-def digest_rows(handle: int) -> str:
-    """The SHA-256 of the whole file in hex, read in pieces."""
-    with open(handle, "rb", closefd=False) as stream:
-        stream.seek(0)
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def map_rows(handle: int, field: Field, chains: int, draws: int) -> NDArray[np.generic]:

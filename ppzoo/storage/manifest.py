@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from ppzoo.errors import StorageError
 from ppzoo.storage.text import dump_json, load_json
 
-__all__ = ["LIMIT", "MARK", "NAME", "Entry", "check_name", "digest", "entries", "entry_of", "seal", "unseal"]
+__all__ = [
+    "LIMIT",
+    "MARK",
+    "NAME",
+    "Entry",
+    "check_name",
+    "digest",
+    "digest_file",
+    "entries",
+    "entry_of",
+    "seal",
+    "unseal",
+]
 
 NAME = "manifest.json"
 LIMIT = 2**20
@@ -123,6 +135,13 @@ def entries(content: Mapping[str, object], *, where: str) -> dict[str, Entry]:
 def digest(data: bytes) -> str:
     """The SHA-256 of ``data`` in hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(handle: int) -> str:
+    """The SHA-256 of a whole file in hex, read in pieces; the handle stays open."""
+    with open(handle, "rb", closefd=False) as stream:
+        stream.seek(0)
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _entry(name: str, stated: object, where: str) -> Entry:

@@ -8,14 +8,13 @@ too, and the next writer puts it back. Files and folders are synced before each 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ppzoo.storage.manifest import NAME, Entry, entry_of
+from ppzoo.storage.manifest import NAME, Entry, digest_file, entry_of
 
 __all__ = ["Content", "Seal", "discard", "fill", "recover", "replace", "standing", "sync_folder"]
 
@@ -120,9 +119,11 @@ def _write(path: Path, data: bytes) -> None:
 def _synced(path: Path) -> Entry:
     """What the manifest says of a file that another has written."""
     handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-    with open(handle, "rb") as stream:
+    try:
         os.fsync(handle)
-        return Entry(os.fstat(handle).st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+        return Entry(os.fstat(handle).st_size, digest_file(handle))
+    finally:
+        os.close(handle)
 
 
 def _new(target: Path) -> Path:

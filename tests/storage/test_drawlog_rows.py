@@ -17,13 +17,12 @@ from ppzoo.storage.drawlog_rows import (
     Field,
     check_field,
     check_rows,
-    digest_rows,
     make_rows,
     map_rows,
     open_rows,
     write_rows,
 )
-from ppzoo.storage.manifest import digest
+from ppzoo.storage.manifest import digest, digest_file
 
 CHAINS, DRAWS = 3, 7
 TYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -71,7 +70,7 @@ def test_the_file_is_the_array(tmp_path: Path, kind: str, shape: tuple[int, ...]
     assert sums.tolist() == [zlib.crc32(chain.tobytes()) for chain in truth]
     with opened(tmp_path / field.file, truth.nbytes) as handle:
         check_rows(handle, tmp_path / field.file, field, DRAWS, counts, sums)
-        assert digest_rows(handle) == digest(truth.tobytes())
+        assert digest_file(handle) == digest(truth.tobytes())
         mapped = map_rows(handle, field, CHAINS, DRAWS)
     assert mapped.dtype == field.dtype
     assert (mapped == truth).all()
