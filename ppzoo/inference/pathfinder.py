@@ -197,7 +197,7 @@ class _Values:
 
     def __init__(self, flat: FlatDensity) -> None:
         graph = trace(lambda q: (flat.function(q)[0],), [flat.like + 0.1])
-        data = max((buffer.numel() for buffer in graph.buffers()), default=0)
+        data = max((constant.numel() for constant in graph.constants), default=0)
         self._rows, self._at_once = map_rows(graph), min(_AT_ONCE, 1 + _DATA // (1 + data))
         self.count = 0
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import fx
 
 from ppzoo.errors import OptionError
 from ppzoo.inference.density import density_of
 from ppzoo.inference.flat import flatten
+from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.mcmc.options import BatchOptions
 from ppzoo.inference.outcome import Method
 from ppzoo.inference.program import Pair
@@ -44,7 +44,7 @@ def place(pair: Pair, method: Method, dtype: torch.dtype) -> tuple[torch.device,
     if not torch.cuda.is_available():
         return torch.device("cpu"), "Device: cpu, for torch sees no GPU."
     flat = flatten(density_of(pair), torch.zeros((), dtype=dtype))
-    if not isinstance(flat.function, fx.GraphModule):
+    if not isinstance(flat.function, Graph):
         return torch.device("cpu"), "Device: cpu, for a program that is no graph only waits for a GPU."
     operations, numbers = work_of(flat.function)
     here = method.chains * numbers / (_CPU_RATE * torch.get_num_threads())
@@ -55,11 +55,10 @@ def place(pair: Pair, method: Method, dtype: torch.dtype) -> tuple[torch.device,
     return torch.device(chosen), f"Device: {chosen}; {line}, by estimate."
 
 
-def work_of(graph: fx.GraphModule) -> tuple[int, int]:
+def work_of(graph: Graph) -> tuple[int, int]:
     """How many operations a graph has, and how many numbers they read and write."""
-    sizes = {node: math.prod(node.meta["shape"]) for node in graph.graph.nodes if "shape" in node.meta}
-    calls = [node for node in graph.graph.nodes if node.op == "call_function"]
-    return len(calls), sum(sizes.get(node, 0) for call in calls for node in (call, *call.all_input_nodes))
+    nodes = [node for call in graph.calls for node in (call, *dict.fromkeys(call.sources))]
+    return len(graph.calls), sum(math.prod(node.shape) for node in nodes if node.shape is not None)
 
 
 def _seconds(value: float) -> str:

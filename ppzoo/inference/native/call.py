@@ -1,9 +1,9 @@
 """A compiled graph as a function of many chains.
 
 Example:
-    >>> from torch.fx.experimental.proxy_tensor import make_fx
+    >>> from ppzoo.inference.graph.tracing import trace
     >>> x = torch.arange(6.0, dtype=torch.float64).reshape(3, 2)
-    >>> native = compile_map(make_fx(lambda x: (x.exp().sum(), 2 * x))(x[0]), [x[0]])
+    >>> native = compile_map(trace(lambda x: (x.exp().sum(), 2 * x), [x[0]]), [x[0]])
     >>> total, double = native(x)
     >>> bool(torch.allclose(total, x.exp().sum(1))), double[2].tolist()
     (True, [8.0, 10.0])
@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.native.build import lanes, load
 from ppzoo.inference.native.program import Source, map_source
 
@@ -28,11 +29,11 @@ __all__ = ["NativeMap", "Scratch", "check_tensor", "compile_map", "in_threads", 
 _ALIGNMENT = 64  # bytes
 
 
-def compile_map(graph: fx.GraphModule, examples: Sequence[Tensor], *, width: int | None = None) -> NativeMap:
+def compile_map(graph: Graph, examples: Sequence[Tensor], *, width: int | None = None) -> NativeMap:
     """Machine code for many chains from the flat graph of one.
 
     Args:
-        graph: Placeholders, aten operations and constants, as ``make_fx`` traces them for one chain.
+        graph: Functional, of aten operations, for one chain.
         examples: One chain's inputs: shapes and types count, not values.
         width: Chains that are computed side by side, a power of two up to what the machine's vectors hold; by default
             that many.

@@ -2,9 +2,9 @@
 
 Example:
     >>> import torch
-    >>> from torch.fx.experimental.proxy_tensor import make_fx
+    >>> from ppzoo.inference.graph.tracing import trace
     >>> x, e, size = torch.zeros(1), torch.zeros(1), torch.tensor(0.5)
-    >>> step = make_fx(lambda x, e, size: (x + size * e, (e > 0).any(), x))(x, e, size)
+    >>> step = trace(lambda x, e, size: (x + size * e, (e > 0).any(), x), [x, e, size])
     >>> walk = compile_loop(step, state={"x": x}, noise={"e": e}, shared={"size": size}, row={"was": x})
     >>> state, noise = {"x": torch.zeros(2, 1)}, {"e": torch.tensor([[[1.0], [-1.0], [4.0]], [[2.0], [2.0], [2.0]]])}
     >>> rows, count = {"was": torch.zeros(2, 2, 1)}, torch.zeros(2, dtype=torch.int64)
@@ -21,8 +21,9 @@ import ctypes
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.native.build import lanes, load
 from ppzoo.inference.native.call import Scratch, check_tensor, in_threads, pointers
 from ppzoo.inference.native.program import Field, Source, loop_source
@@ -34,7 +35,7 @@ Fields = dict[str, Field]
 
 
 def compile_loop(
-    step: fx.GraphModule, *, state: Tensors, noise: Tensors, shared: Tensors, row: Tensors, width: int | None = None
+    step: Graph, *, state: Tensors, noise: Tensors, shared: Tensors, row: Tensors, width: int | None = None
 ) -> NativeLoop:
     """Machine code that repeats a step of one chain, for many chains.
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import operator
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch._C import DispatchKey
 from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
+from ppzoo.inference.graph.graph import Graph, Node, map_leaves
 from ppzoo.inference.graph.recording import functional, record
 from ppzoo.inference.native import arithmetic, factors, indexing, linear, pointwise, reductions, shaping
 from ppzoo.inference.native.builder import Builder
@@ -31,60 +33,59 @@ OPERATIONS: dict[str, Handler] = {
 }
 
 
-def lower(graph: fx.GraphModule, inputs: Sequence[Value], builder: Builder) -> list[Value]:
+def lower(graph: Graph, inputs: Sequence[Value], builder: Builder) -> list[Value]:
     """The outputs of a flat graph.
 
     Args:
-        graph: Placeholders and calls of aten operations.
-        inputs: What the placeholders stand for.
+        graph: Functional, of aten operations.
+        inputs: What its inputs stand for.
         builder: Takes the statements.
 
     Raises:
         Unsupported: If an operation or a type has no native code.
     """
-    values: dict[fx.Node, Any] = {}
-    given = iter(inputs)
+    values: dict[Node, Any] = dict(zip(graph.inputs, inputs, strict=True))
 
-    def of(argument: Any) -> Any:
-        return fx.node.map_arg(argument, values.__getitem__)
+    def of(leaf: Any) -> Any:
+        if not isinstance(leaf, Node):
+            return leaf
+        return values[leaf] if leaf.constant is None else leaf.constant.detach()
 
-    for node in graph.graph.nodes:
-        if node.op == "placeholder":
-            values[node] = next(given)
-        elif node.op == "get_attr":
-            constant = operator.attrgetter(str(node.target))(graph)
-            values[node] = constant.detach() if isinstance(constant, Tensor) else constant
-        elif node.op == "output":
-            result = of(node.args[0])
-            return list(result) if isinstance(result, (tuple, list)) else [result]
-        elif node.users:
-            values[node] = _call(builder, node.target, of(node.args), {**of(node.kwargs), **_factored(node)})
-            _check(node, values[node])
-    raise Unsupported("a graph without outputs")
+    transposed = _factored_transposed(graph)
+    for node in graph.calls:
+        kwargs = map_leaves(of, node.kwargs)
+        if node.target in _DETERMINANTS:
+            kwargs["of_transpose"] = node in transposed
+        values[node] = _call(builder, node.target, map_leaves(of, node.args), kwargs)
+        _check(node, values[node])
+    result = map_leaves(of, graph.outputs)
+    return list(result) if isinstance(result, (tuple, list)) else [result]
 
 
-def _check(node: fx.Node, value: Any) -> None:
-    """What came out has the shape and type that it had when the graph was traced, if the graph knows them."""
-    traced = node.meta.get("val", node.meta.get("tensor_meta"))
-    shape, dtype = getattr(traced, "shape", node.meta.get("shape")), getattr(traced, "dtype", node.meta.get("dtype"))
-    if not isinstance(value, (Variable, Tensor)) or shape is None or node.target is operator.getitem:
+def _check(node: Node, value: Any) -> None:
+    """What came out has the shape and type that it had when the graph was recorded."""
+    if not isinstance(value, (Variable, Tensor)) or node.target is operator.getitem:
         return
-    if tuple(value.shape) != tuple(shape) or value.dtype != dtype:
-        raise Unsupported(f"operation {node.target}: {tuple(value.shape)} {value.dtype}, traced as {shape} {dtype}")
+    if tuple(value.shape) != node.shape or value.dtype != node.dtype:
+        known = f"recorded as {node.shape} {node.dtype}"
+        raise Unsupported(f"operation {node.target}: {tuple(value.shape)} {value.dtype}, {known}")
 
 
-def _factored(node: fx.Node) -> dict[str, bool]:
-    """Of which matrix a determinant keeps the factors: its gradient tells, by how it solves with them."""
-    if node.target not in _DETERMINANTS:
-        return {}
-    solving = [user for part in node.users for user in _behind(part) if user.target is aten.linalg_lu_solve.default]
-    return {"of_transpose": not any(user.kwargs.get("adjoint", False) for user in solving)}
+def _factored_transposed(graph: Graph) -> set[Node]:
+    """The determinants that keep the factors of the transposed matrix: their gradients tell, by how they solve."""
+    determinants = [node for node in graph.calls if node.target in _DETERMINANTS]
+    users: dict[Node, list[Node]] = defaultdict(list)
+    for node in graph.calls if determinants else ():
+        for source in node.sources:
+            users[source].append(node)
 
+    def solves(part: Node) -> bool:
+        """Whether the factors, or the factors made safe by a sum, solve an adjoint system."""
+        sums = [user for user in users[part] if user.target is aten.add.Tensor]
+        behind = [*users[part], *(user for each in sums for user in users[each])]
+        return any(u.target is aten.linalg_lu_solve.default and u.kwargs.get("adjoint", False) for u in behind)
 
-def _behind(node: fx.Node) -> set[fx.Node]:
-    """Who uses the node, or the node made safe by a sum."""
-    users = set(node.users)
-    return users | {further for user in users if user.target is aten.add.Tensor for further in user.users}
+    return {node for node in determinants if not any(solves(part) for part in users[node])}
 
 
 def _is_variable(value: Any) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from ppzoo.inference.graph.recording import functional
+from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.native.build import header
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.emit import Names, c_type, parts
@@ -53,7 +53,7 @@ class Source:
         return [x for x in self.data if isinstance(x, Tensor)]
 
 
-def map_source(graph: fx.GraphModule, examples: Sequence[Tensor], width: int) -> Source:
+def map_source(graph: Graph, examples: Sequence[Tensor], width: int) -> Source:
     """The program that maps a graph over chains, ``width`` at a time.
 
     Raises:
@@ -61,7 +61,7 @@ def map_source(graph: fx.GraphModule, examples: Sequence[Tensor], width: int) ->
     """
     builder = Builder()
     inputs = [builder.input(example) for example in examples]
-    results = [builder.materialise(value) for value in lower(functional(graph, examples), inputs, builder)]
+    results = [builder.materialise(value) for value in lower(graph, inputs, builder)]
     before, after = [v.buffer for v in inputs], [r.buffer for r in results]
     units = schedule(_lean(builder.statements, after))
     names = Names(place(units, before, after), slots_of(units))
@@ -83,7 +83,7 @@ EACH c[l] = g + l < chains ? g + l : chains - 1;
 
 
 def loop_source(
-    graph: fx.GraphModule, state: Sequence[Tensor], noise: Sequence[Tensor], shared: Sequence[Tensor], width: int
+    graph: Graph, state: Sequence[Tensor], noise: Sequence[Tensor], shared: Sequence[Tensor], width: int
 ) -> Source:
     """The program that repeats a step: ``state, emit, row = step(state, noise, shared)``.
 
@@ -97,7 +97,7 @@ def loop_source(
     builder = Builder()
     states, noises = [builder.input(x) for x in state], [builder.input(x) for x in noise]
     given = [builder.shared(x) for x in shared]
-    results = lower(functional(graph, [*state, *noise, *shared]), [*states, *noises, *given], builder)
+    results = lower(graph, [*states, *noises, *given], builder)
     arriving = [v.buffer for v in (*states, *noises)]
     own = set(arriving)
     fresh = [_fresh(builder, value, own) for value in results[len(states) :]]

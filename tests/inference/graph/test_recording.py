@@ -16,14 +16,14 @@ DATA = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 
 
 def operations(graph):
-    return [str(node.target).removeprefix("aten.") for node in graph.graph.nodes if node.op == "call_function"]
+    return [str(node.target).removeprefix("aten.") for node in graph.calls]
 
 
 def test_the_operations_and_nothing_else():
     graph = record(lambda x: (x.exp() * DATA).sum(), [X])
     assert operations(graph) == ["exp.default", "mul.Tensor", "sum.default"]
     assert torch.equal(graph(X + 1), ((X + 1).exp() * DATA).sum())
-    assert [node.meta["shape"] for node in graph.graph.nodes if node.op == "call_function"] == [(3,), (3,), ()]
+    assert [node.shape for node in graph.calls] == [(3,), (3,), ()]
 
 
 def test_gradients_are_operations():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.graph.simplify import simplify
 
 X = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
@@ -13,12 +13,12 @@ DATA = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 
 
 def simplified(function, *examples):
-    graph = simplify(make_fx(function)(*examples), examples)
+    graph = simplify(record(function, examples))
     for example in (examples, tuple(-2 * e for e in examples)):
         expected, found = function(*example), graph(*example)
         assert torch.equal(expected, found)
         assert expected.dtype == found.dtype
-    return [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+    return [str(node.target) for node in graph.calls]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_rules(function, operations):
 
 
 def test_a_constant_result_is_a_constant():
-    graph = simplify(make_fx(lambda x: (x.new_ones(2), x))(X), [X])
+    graph = simplify(record(lambda x: (x.new_ones(2), x), [X]))
     one, x = graph(X)
     assert torch.equal(one, torch.ones(2, dtype=torch.float64))
     assert x is X
@@ -68,10 +68,9 @@ def test_equal_constants_do_not_hide_different_ones():
 
 
 def test_operations_know_their_shape():
-    graph = simplify(make_fx(lambda x: x[None].exp() @ DATA)(X), [X])
-    shapes = [node.meta["shape"] for node in graph.graph.nodes if node.op == "call_function"]
-    assert shapes[-1] == (1,)
-    assert all(node.meta["dtype"] == torch.float64 for node in graph.graph.nodes if node.op == "call_function")
+    graph = simplify(record(lambda x: x[None].exp() @ DATA, [X]))
+    assert graph.calls[-1].shape == (1,)
+    assert all(node.dtype == torch.float64 for node in graph.calls)
 
 
 def test_several_results_of_one_operation():

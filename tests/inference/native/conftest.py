@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.graph import Graph
+from ppzoo.inference.graph.recording import functional, record
 from ppzoo.inference.native import available, compile_map
 
 Cases = dict[str, tuple[Any, ...]]  # a function of one chain's tensors, then those tensors with the chain first
@@ -48,7 +49,7 @@ def hold_against_torch(cases: Cases, *, tolerance: float = 1e-12, **options: Any
         return results
 
     first = [tensor[0].contiguous() for tensor in inputs]
-    graph = make_fx(together)(*first)
+    graph = functional(record(together, first), first)
     got = iter(compile_map(graph, first, **options)(*inputs))
     for name, (function, *tensors) in cases.items():
         rows = [function(*(tensor[c] for tensor in tensors)) for c in range(chains)]
@@ -70,8 +71,8 @@ def compare(name: str, got: Tensor, want: Tensor, tolerance: float) -> None:
     assert close.all(), f"{name}: {got[~close][:5].tolist()} instead of {want[~close][:5].tolist()}"
 
 
-def names_in(graph: torch.fx.GraphModule) -> set[str]:
+def names_in(graph: Graph) -> set[str]:
     """``add`` and ``add.Tensor`` for every operation of a graph."""
-    targets = [n.target for n in graph.graph.nodes if n.op == "call_function" and hasattr(n.target, "overloadpacket")]
+    targets = [node.target for node in graph.calls if hasattr(node.target, "overloadpacket")]
     full = {target.name().split("::")[1] for target in targets}
     return full | {name.partition(".")[0] for name in full} | {f"{name}.default" for name in full if "." not in name}

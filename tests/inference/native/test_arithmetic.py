@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import Unsupported, compile_map
 from ppzoo.inference.native.arithmetic import OPERATIONS
 from ppzoo.inference.native.program import map_source
@@ -89,14 +89,14 @@ def test_sums_of_exponentials(seeded, hold, seen):
 
 def test_a_logistic_value_and_its_gradient_share_an_exponential():
     x = torch.zeros(5, dtype=torch.float64)
-    graph = make_fx(lambda x: (torch.nn.functional.logsigmoid(x), x.sigmoid()))(x)
+    graph = record(lambda x: (torch.nn.functional.logsigmoid(x), x.sigmoid()), [x])
     assert map_source(graph, [x], 4).text.split("static void part0")[1].count("exp_d(") == 1
 
 
 def test_whole_powers_that_may_be_large_are_unsupported():
     x = torch.ones(2, dtype=torch.int64)
     with pytest.raises(Unsupported, match="integer powers"):
-        compile_map(make_fx(lambda x: x**9)(x), [x])
+        compile_map(record(lambda x: x**9, [x]), [x])
 
 
 def test_every_operation_has_a_case(seen):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import Unsupported, compile_map
 from ppzoo.inference.native.build import lanes
 
@@ -27,7 +27,7 @@ def test_lanes_threads_and_chains_change_no_bit(inputs, width):
     if width > lanes():
         pytest.skip(f"vectors of this machine hold {lanes()} doubles")
     x, i = inputs
-    graph = make_fx(_function)(x[0], i[0])
+    graph = record(_function, [x[0], i[0]])
     want = compile_map(graph, [x[0], i[0]])(x, i)
     native = compile_map(graph, [x[0], i[0]], width=width)
     for threads in (1, 2, 5):
@@ -39,13 +39,13 @@ def test_lanes_threads_and_chains_change_no_bit(inputs, width):
 
 def test_no_chains_no_numbers(inputs):
     x, i = inputs
-    outputs = compile_map(make_fx(_function)(x[0], i[0]), [x[0], i[0]])(x[:0], i[:0])
+    outputs = compile_map(record(_function, [x[0], i[0]]), [x[0], i[0]])(x[:0], i[:0])
     assert [tuple(o.shape) for o in outputs] == [(0,), (0, 7), (0, 3), (0, 7), (0, 3)]
 
 
 def test_inputs_are_left_alone_and_outputs_are_new(inputs):
     x, _ = inputs
-    native = compile_map(make_fx(lambda x: (x, x * 2))(x[0]), [x[0]])
+    native = compile_map(record(lambda x: (x, x * 2), [x[0]]), [x[0]])
     before = x.clone()
     first, second = native(x), native(x)
     first[0].zero_()
@@ -55,7 +55,7 @@ def test_inputs_are_left_alone_and_outputs_are_new(inputs):
 
 def test_wrong_inputs_are_refused(inputs):
     x, i = inputs
-    native = compile_map(make_fx(_function)(x[0], i[0]), [x[0], i[0]])
+    native = compile_map(record(_function, [x[0], i[0]]), [x[0], i[0]])
     with pytest.raises(ValueError, match="got 1 inputs, expected 2"):
         native(x)
     with pytest.raises(ValueError, match=r"input 0: got \(101, 4\).*expected \(101, 5\)"):
@@ -71,4 +71,4 @@ def test_wrong_inputs_are_refused(inputs):
 def test_random_numbers_inside_are_unsupported(seeded):
     x = torch.zeros(3)
     with pytest.raises(Unsupported, match="random numbers"):
-        compile_map(make_fx(lambda x: x + torch.rand(3))(x), [x])
+        compile_map(record(lambda x: x + torch.rand(3), [x]), [x])

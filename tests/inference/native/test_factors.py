@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import compile_map
 from ppzoo.inference.native.factors import OPERATIONS
 
@@ -50,7 +50,7 @@ def test_factors(seeded, hold, seen):
 
 def test_a_chain_without_a_factor_is_nan_alone():
     x = torch.stack([torch.eye(3), torch.diag(torch.tensor([1.0, -1.0, 1.0])), 2 * torch.eye(3)]).double()
-    factor, info = compile_map(make_fx(torch.linalg.cholesky_ex)(x[0]), [x[0]])(x)
+    factor, info = compile_map(record(torch.linalg.cholesky_ex, [x[0]]), [x[0]])(x)
     assert info.tolist() == [0, 2, 0]
     assert torch.equal(factor[[0, 2]], torch.linalg.cholesky(x[[0, 2]]))
     assert factor[1].diagonal().isnan().tolist() == [False, True, True]
@@ -138,7 +138,7 @@ def test_gradients_through_elimination(seeded, hold, seen):
 
 def test_a_singular_matrix_spoils_its_own_chain_only():
     x = torch.stack([torch.eye(2), torch.ones(2, 2), 2 * torch.eye(2)]).double()
-    inverse, det = compile_map(make_fx(lambda x: (torch.linalg.inv(x), torch.linalg.det(x)))(x[0]), [x[0]])(x)
+    inverse, det = compile_map(record(lambda x: (torch.linalg.inv(x), torch.linalg.det(x)), [x[0]]), [x[0]])(x)
     assert det.tolist() == [1.0, 0.0, 4.0]
     assert torch.equal(inverse[[0, 2]], torch.linalg.inv(x[[0, 2]]))
     assert not inverse[1].isfinite().any()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import Unsupported, compile_map
 from ppzoo.inference.native.indexing import OPERATIONS
 
@@ -81,7 +81,7 @@ def test_writing(seeded, hold, seen):
 
 def test_a_position_out_of_range_raises():
     x, i = torch.zeros(3, 4), torch.tensor([[0], [4], [1]])
-    native = compile_map(make_fx(lambda x, i: x[i])(x[0], i[0]), [x[0], i[0]])
+    native = compile_map(record(lambda x, i: x[i], [x[0], i[0]]), [x[0], i[0]])
     with pytest.raises(IndexError, match="out of range"):
         native(x, i)
     assert native(x, i.clamp(max=3))[0].shape == (3, 1)
@@ -89,21 +89,16 @@ def test_a_position_out_of_range_raises():
 
 def test_a_known_position_out_of_range_is_never_compiled():
     x = torch.zeros(3, dtype=torch.float64)
-    graph = make_fx(lambda x: x[torch.tensor([0, 2])])(x)
-    table = next(node for node in graph.graph.nodes if node.op == "get_attr")
-    setattr(graph, table.target, torch.tensor([0, 3]))
+    graph = record(lambda x: x[torch.tensor([0, 2])], [x])
+    table = next(node for call in graph.calls for node in call.sources if node.constant is not None)
+    table.constant = torch.tensor([0, 3])
     with pytest.raises(Unsupported, match="out of range"):
         compile_map(graph, [x])
 
 
 def test_a_computed_mask_is_unsupported():
     builder_input = torch.zeros(3)
-    graph = make_fx(lambda x: torch.where(x > 0, x, 0.0))(builder_input)
-    x, condition = graph.graph.find_nodes(op="placeholder")[0], next(n for n in graph.graph.nodes if "gt" in n.name)
-    with graph.graph.inserting_before(graph.graph.output_node()):
-        masked = graph.graph.call_function(aten.index.Tensor, (x, [condition]))
-    graph.graph.output_node().args = (masked,)
-    graph.recompile()
+    graph = record(lambda x: x[x > 0], [builder_input])
     with pytest.raises(Unsupported, match="mask"):
         compile_map(graph, [builder_input])
 

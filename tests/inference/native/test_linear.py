@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native.linear import OPERATIONS
 from ppzoo.inference.native.program import map_source
 
@@ -77,14 +77,14 @@ def test_sums_of_products_are_matrix_products(seeded, hold):
 
 def test_a_sum_of_products_has_no_loop_of_its_own():
     known, x = torch.arange(4500.0, dtype=torch.float64).view(90, 50), torch.zeros(50, dtype=torch.float64)
-    text = map_source(make_fx(lambda x: (known * x).sum(-1).exp())(x), [x], 4).text.split("static void part0")[1]
+    text = map_source(record(lambda x: (known * x).sum(-1).exp(), [x]), [x], 4).text.split("static void part0")[1]
     assert text.count("product_sv(") == 1
     assert "i < 4500" not in text
 
 
 def test_a_vector_of_every_chain_is_summed_in_the_loop_that_makes_it():
     x = torch.zeros(9, 8, dtype=torch.float64)
-    text = map_source(make_fx(lambda x: (x.exp() * x[0]).sum(1))(x), [x], 4).text.split("static void part0")[1]
+    text = map_source(record(lambda x: (x.exp() * x[0]).sum(1), [x]), [x], 4).text.split("static void part0")[1]
     assert "product_" not in text
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import compile_loop
 from ppzoo.inference.native.build import lanes
 
@@ -45,7 +45,7 @@ def _examples():
 
 def _loop(**options):
     state, noise, shared, row = _examples()
-    graph = make_fx(_step)(*state.values(), *noise.values(), *shared.values())
+    graph = record(_step, [*state.values(), *noise.values(), *shared.values()])
     return compile_loop(graph, state=state, noise=noise, shared=shared, row=row, **options)
 
 
@@ -136,7 +136,7 @@ def test_fields_that_change_places(seeded):
     rows = {"a": torch.zeros(3, 5, 4, dtype=F), "b": torch.zeros(3, 5, 4, dtype=F)}
     first = {name: value[0] for name, value in state.items()}
     loop = compile_loop(
-        make_fx(step)(*first.values()), state=first, noise={}, shared={}, row={"a": first["a"], "b": first["b"]}
+        record(step, [*first.values()]), state=first, noise={}, shared={}, row={"a": first["a"], "b": first["b"]}
     )
     want = [value.clone() for value in state.values()]
     for t in range(5):
@@ -155,7 +155,7 @@ def test_noise_that_nobody_hears_disturbs_nothing(seeded):
     """Its place in memory may be anybody's."""
     shared = {"s": torch.rand(50, dtype=F) + 1}
     x, deaf = torch.zeros(50, dtype=F), torch.zeros(50, dtype=F)
-    graph = make_fx(lambda x, e, s: (x + s.log(), x[0] > 1e9, x))(x, deaf, shared["s"])
+    graph = record(lambda x, e, s: (x + s.log(), x[0] > 1e9, x), [x, deaf, shared["s"]])
     loop = compile_loop(graph, state={"x": x}, noise={"e": deaf}, shared=shared, row={"x": x})
     state, noise = {"x": torch.zeros(9, 50, dtype=F)}, {"e": torch.randn(9, 4, 50, dtype=F)}
     loop.run(state, noise, shared, {"x": torch.zeros(9, 1, 50, dtype=F)}, torch.zeros(9, dtype=torch.int64), 4)
@@ -173,7 +173,7 @@ def test_what_depends_on_shared_inputs_alone_is_computed_once_per_group(seeded):
 def test_a_lane_takes_the_next_chain_when_its_own_has_all_its_rows(seeded, threads):
     """One chain of a hundred rows beside 63 of five."""
     x = torch.zeros(1, dtype=F)
-    graph = make_fx(lambda x: (x + 1, (x >= 0).all(), x))(x)
+    graph = record(lambda x: (x + 1, (x >= 0).all(), x), [x])
     loop = compile_loop(graph, state={"x": x}, noise={}, shared={}, row={"x": x}, width=2)
     start, room = torch.randn(64, 1, dtype=F).abs(), torch.full((64,), 5)
     room[3] = 100
@@ -196,7 +196,7 @@ def test_a_position_out_of_range_raises_for_chains_that_are_still_there():
     table = torch.arange(4, dtype=F)
 
     k = torch.zeros(1, dtype=torch.int64)
-    graph = make_fx(lambda k: (k + 1, (k >= 0).all(), table[k]))(k)
+    graph = record(lambda k: (k + 1, (k >= 0).all(), table[k]), [k])
     loop = compile_loop(graph, state={"k": k}, noise={}, shared={}, row={"at": table[k]})
     counts = torch.zeros(3, dtype=torch.int64)
     state, rows = {"k": torch.zeros(3, 1, dtype=torch.int64)}, {"at": torch.zeros(3, 9, 1, dtype=F)}
@@ -210,7 +210,7 @@ def test_a_position_out_of_range_raises_for_chains_that_are_still_there():
 def test_a_step_that_returns_something_else_is_refused():
     x = torch.zeros(2, dtype=F)
     with pytest.raises(ValueError, match="beside the state it returns"):
-        compile_loop(make_fx(lambda x: (x, x.sum(), x))(x), state={"x": x}, noise={}, shared={}, row={"x": x})
+        compile_loop(record(lambda x: (x, x.sum(), x), [x]), state={"x": x}, noise={}, shared={}, row={"x": x})
 
 
 def test_wrong_fields_are_refused(seeded):

@@ -7,8 +7,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.mcmc.util import initialize_model
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import Unsupported, compile_map
 
 F = torch.float64
@@ -118,7 +118,7 @@ def _potential(model):
 def test_log_densities_and_gradients_are_torch_s(seeded, model):
     function, size = _potential(model)
     q = torch.rand(19, size, dtype=F) * 2 - 1
-    native = compile_map(make_fx(function)(q[0]), [q[0]])
+    native = compile_map(record(function, [q[0]]), [q[0]])
     values, gradients = native(q)
     for c in range(19):
         value, gradient = function(q[c])
@@ -138,7 +138,7 @@ def test_writing_in_place_is_done_on_copies(seeded, hold):
 
 def test_what_depends_on_no_input_is_computed_by_torch():
     x = torch.zeros(3, dtype=F)
-    graph = make_fx(lambda x: x + torch.linalg.inv(torch.eye(3, dtype=F) * 2).sum(0))(x)
+    graph = record(lambda x: x + torch.linalg.inv(torch.eye(3, dtype=F) * 2).sum(0), [x])
     (result,) = compile_map(graph, [x])(x[None])
     assert result.tolist() == [[0.5, 0.5, 0.5]]
 
@@ -149,12 +149,12 @@ def test_a_graph_of_another_default_type_is_unsupported():
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(F)
-        graph = make_fx(lambda i: i / 2)(i)
+        graph = record(lambda i: i / 2, [i])
         native = compile_map(graph, [i])
     finally:
         torch.set_default_dtype(before)
     assert native(i[None])[0].tolist() == [[0.0, 0.5, 1.0]]
-    with pytest.raises(Unsupported, match="traced as"):
+    with pytest.raises(Unsupported, match="recorded as"):
         compile_map(graph, [i])
 
 
@@ -170,4 +170,4 @@ def test_a_graph_of_another_default_type_is_unsupported():
 def test_what_has_no_native_code_is_named(function, name):
     x = torch.eye(3, dtype=F)
     with pytest.raises(Unsupported, match=name):
-        compile_map(make_fx(function)(x), [x])
+        compile_map(record(function, [x]), [x])

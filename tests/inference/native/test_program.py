@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native.program import loop_source, map_source
 
 
 def _source(data):
     x = torch.zeros(3, dtype=torch.float64)
-    return map_source(make_fx(lambda x: (x * data).sum())(x), [x], 4)
+    return map_source(record(lambda x: (x * data).sum(), [x]), [x], 4)
 
 
 def test_other_data_give_the_same_text():
@@ -32,5 +32,5 @@ def test_a_loop_is_written_the_same_each_time():
         total = sum(part.sum() for part in x)
         return (*(part * total.exp() for part in x), total > 0, total)
 
-    graph = make_fx(step)(*state)
+    graph = record(step, [*state])
     assert len({loop_source(graph, state, [], [], 4).text for _ in range(8)}) == 1

@@ -6,8 +6,8 @@ import random
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native.builder import Builder
 from ppzoo.inference.native.lowering import lower
 from ppzoo.inference.native.schedule import Nest, _pack, live, place, schedule
@@ -17,7 +17,7 @@ from ppzoo.inference.native.values import Buffer
 def _scheduled(function, *examples):
     builder = Builder()
     inputs = [builder.input(x) for x in examples]
-    results = [builder.materialise(v) for v in lower(make_fx(function)(*examples), inputs, builder)]
+    results = [builder.materialise(v) for v in lower(record(function, examples), inputs, builder)]
     after = [r.buffer for r in results]
     units = schedule(live(builder.statements, after))
     return units, place(units, [v.buffer for v in inputs], after)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import Unsupported, compile_map
 from ppzoo.inference.native.shaping import OPERATIONS
 
 C = 5
 aten = torch.ops.aten
-NEVER_TRACED = {  # composite: make_fx shows what they are made of; kept for graphs made otherwise
+NEVER_TRACED = {  # composite: a recording shows what they are made of; kept for graphs made otherwise
     *("contiguous", "lift_fresh", "view_of", "reshape", "_reshape_alias", "view_copy", "to", "convert_element_type"),
     *("type_as", "concatenate", "empty_like", "new_empty", "_unsafe_view", "_linalg_check_errors", "full"),
     *("view.dtype", "clone", "lift_fresh_copy"),
@@ -131,7 +131,7 @@ def test_memory_that_autograd_lays_out(seeded, hold, seen):
 def test_what_depends_on_how_torch_lays_a_tensor_out_is_unsupported(function, reason):
     x = torch.zeros(2, 2, dtype=torch.float64)
     with pytest.raises(Unsupported, match=reason):
-        compile_map(make_fx(function)(x), [x])
+        compile_map(record(function, [x]), [x])
 
 
 def test_every_operation_has_a_case(seen):
