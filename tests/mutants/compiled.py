@@ -9,6 +9,8 @@ __all__ = ["COMPILED"]
 LOGARITHMS = ("inference/native/test_logarithms.py",)
 REDUCTIONS = ("inference/native/test_reductions.py",)
 LOOP = ("inference/native/test_loop.py",)
+REPEATS = ("inference/native/test_repeats.py",)
+PIECES = ("inference/native/test_pieces.py",)
 RECORDING = ("inference/graph/test_recording.py",)
 
 COMPILED = (
@@ -107,5 +109,56 @@ COMPILED = (
         "(value.shape, value.dtype) == (result.shape, result.dtype)",
         "value.shape == result.shape",
         RECORDING,
+    ),
+    Mutant(
+        "every run through a loop is the first",
+        "The body of a loop reads one row of its table of places again and again.",
+        "inference/native/emit.py",
+        "+ {self.first[k]} + k * {self.row[k]}",
+        "+ {self.first[k]}",
+        REPEATS,
+    ),
+    Mutant(
+        "a loop goes on where it looks otherwise",
+        "Where a period begins anew is told from distances, without a look at the statements.",
+        "inference/native/repeats.py",
+        "(looks[:-period] == looks[period:])",
+        "(looks[:-period] == looks[:-period])",
+        REPEATS,
+    ),
+    Mutant(
+        "pieces cover each other",
+        "Of two gradients of the same slice the first is lost.",
+        "inference/native/pieces.py",
+        "value = add(first, _shaped(value, view.shape))",
+        "value = _shaped(value, view.shape)",
+        PIECES,
+    ),
+    Mutant(
+        "a piece stands for the sum",
+        "What is cut out is the first of several pieces that lie there.",
+        "inference/native/pieces.py",
+        "region not in parts or any(other != region and _touch(other, region) for other in parts)",
+        "region not in parts",
+        PIECES,
+    ),
+    Mutant(
+        "places with the same number are one",
+        "Two buffers that lie at one place in one run through a loop do in the text of all.",
+        "inference/native/names.py",
+        """        if what not in self._known:
+            self._known[what]""",
+        """        what = number
+        if what not in self._known:
+            self._known[what]""",
+        ("inference/native/test_names.py",),
+    ),
+    Mutant(
+        "a mapped graph is recorded as if it were not",
+        "A call of a graph on mapped or differentiated tensors is taken for one operation.",
+        "inference/graph/graph.py",
+        "if taker is not None and all(map(_is_plain, tensors)):",
+        "if taker is not None:",
+        ("inference/graph/test_graph.py",),
     ),
 )

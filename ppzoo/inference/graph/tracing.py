@@ -20,6 +20,7 @@ from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.graph.recording import Parts, functional, record
 from ppzoo.inference.graph.simplify import simplify
 from ppzoo.inference.program import first_words
+from ppzoo.isolation import uncollected
 
 __all__ = ["NotTraceable", "map_chains", "refusing", "trace"]
 
@@ -41,7 +42,8 @@ def trace(function: Callable[..., Any], examples: Sequence[Tensor]) -> Graph:
     graph = _recorded(function, examples, _in_parts() | _failing_softly())
     with refusing():
         graph = functional(graph, examples)
-    return simplify(graph)
+    with uncollected():
+        return simplify(graph)
 
 
 def map_chains(graph: Graph, examples: Sequence[Tensor], *, shared: int = 0) -> Graph:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isinf, isnan, prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppzoo.inference.native.layout import collapse
+from ppzoo.inference.native.pieces import Pieces, cut_out, elements
 from ppzoo.inference.native.values import (
     Block,
     Buffer,
@@ -34,14 +35,11 @@ from ppzoo.inference.native.values import (
     variable,
 )
 
-__all__ = ["Builder", "Pieces"]
+__all__ = ["Builder"]
 
 _SMALL = 4096  # elements up to which equal constants are found by their bytes
 _PROBE = 64  # elements that tell most constants from one repeated number
 _STRIDED = (Load, Splat, Entry)
-
-Pieces: TypeAlias = tuple[tuple[Tensor, Value], ...]
-"""Regions of a buffer, as views on the meta device, and what lies there."""
 
 
 @dataclass
@@ -85,7 +83,7 @@ class Builder:
         value = value if dtype is None else self.cast(value, dtype)
         if isinstance(value, Variable):
             self.settle(value)
-            view = value.view.expand(tuple(shape))
+            view = value.view if value.view.shape == tuple(shape) else value.view.expand(tuple(shape))
             strides, offset = tuple(view.stride()), int(view.storage_offset())
             return Splat(value.shared, strides, offset) if value.shared else Load(value.buffer, strides, offset)
         constant = value if isinstance(value, Tensor) else torch.tensor(value)
@@ -122,9 +120,9 @@ class Builder:
         """A variable, element by element; along a dimension in which no operand moves, one element stands for all."""
         operands = tuple(operands)
         moving = [op.strides for op in operands if isinstance(op, _STRIDED)]
-        distinct = [n if n == 0 or any(strides[d] for strides in moving) else 1 for d, n in enumerate(shape)]
+        distinct = [n if n < 2 or any(strides[d] for strides in moving) else 1 for d, n in enumerate(shape)]
         filled = self._filled(template, operands, dtype, distinct)
-        return filled.seen(filled.view.expand(tuple(shape)))
+        return filled if distinct == list(shape) else filled.seen(filled.view.expand(tuple(shape)))
 
     def _filled(self, template: str, operands: Iterable[Operand], dtype: torch.dtype, shape: Sequence[int]) -> Variable:
         letter(dtype)
@@ -176,29 +174,44 @@ class Builder:
         return self._known[key]
 
     def assemble(self, result: Variable, pieces: Pieces) -> Variable:
-        """``result``, new, is the sum of pieces that are zero outside their regions; written when it is first read."""
+        """``result``, new, is the sum of pieces; written when it is first read as a whole."""
         self._pieces[result.buffer] = pieces
         return result
 
     def pieces_of(self, value: Value) -> Pieces | None:
         """The pieces of a variable that has not been written yet."""
-        if isinstance(value, Variable) and is_plain(value):
-            return self._pieces.get(value.buffer)
+        if isinstance(value, Variable) and value.buffer in self._pieces and is_plain(value):
+            return self._pieces[value.buffer]
         return None
+
+    def elements_of(self, value: Value) -> list[Value] | None:
+        """The elements of a short vector that has not been written yet, each as a vector of one, if it is cut so."""
+        parts = self.pieces_of(value)
+        return elements(parts, shape_of(value)) if parts is not None else None
+
+    def look(self, value: Variable, view: Tensor) -> Value:
+        """The value through a view: one of its pieces, if it shows that."""
+        parts = self.pieces_of(value)
+        found = None if parts is None else cut_out(parts, view)
+        return value.seen(view) if found is None else found
 
     def settle(self, value: Variable) -> None:
         """Write a variable of pieces, if it is one."""
         buffer = value.buffer
         if buffer not in self._pieces:
             return
-        pieces = self._pieces.pop(buffer)
+        parts = list(self._pieces.pop(buffer).values())
+        parts.sort(key=lambda part: -part[0].numel())
         covered = torch.zeros(buffer.size, dtype=torch.int32)
-        for region, _ in pieces:
+        for region, _ in parts:
             covered.as_strided(region.shape, region.stride(), region.storage_offset()).add_(1)
         alone = bool((covered <= 1).all())
-        if not (alone and covered.all()):
+        if not alone and parts[0][0].numel() == buffer.size:
+            region, whole = parts.pop(0)
+            self.copy_into(Variable(buffer, region), whole)
+        elif not (alone and covered.all()):
             self.copy_into(variable(buffer, (buffer.size,)), 0)
-        for region, piece in pieces:
+        for region, piece in parts:
             self.copy_into(Variable(buffer, region), piece, alone=alone, add=not alone)
 
     def cast(self, value: Value, dtype: torch.dtype) -> Value:
@@ -227,7 +240,7 @@ def _collapsed(
     own = [op.strides for op in operands if isinstance(op, _STRIDED)]
     dims, strides = ((0,), [(0,)] * (len(own) + len(others))) if 0 in shape else collapse(shape, [*own, *others])
     given = iter(strides)
-    placed = tuple(replace(op, strides=next(given)) if isinstance(op, _STRIDED) else op for op in operands)
+    placed = tuple([op.over(next(given)) if isinstance(op, _STRIDED) else op for op in operands])
     return dims, placed, list(given)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.native.build import lanes, load
 from ppzoo.inference.native.program import Source, map_source
+from ppzoo.isolation import uncollected
 
 __all__ = ["NativeMap", "Scratch", "check_tensor", "compile_map", "in_threads", "pointers"]
 
@@ -45,7 +46,8 @@ def compile_map(graph: Graph, examples: Sequence[Tensor], *, width: int | None =
         Unsupported: If an operation or type has no native code, or the C compiler is missing or fails.
     """
     width = lanes() if width is None else width
-    source = map_source(graph, examples, width)
+    with uncollected():
+        source = map_source(graph, examples, width)
     return NativeMap(source, list(examples), width)
 
 

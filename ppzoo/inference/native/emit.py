@@ -7,13 +7,16 @@ as far out as its target's position allows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 import torch
+from torch import Tensor
 
 from ppzoo.inference.native.layout import sizes, spread
-from ppzoo.inference.native.schedule import Looped, Nest, Placement, Unit
+from ppzoo.inference.native.names import BodyNames, Names, c_type
+from ppzoo.inference.native.repeats import Stretch
+from ppzoo.inference.native.schedule import Looped, Nest, Unit
 from ppzoo.inference.native.values import (
     Buffer,
     Entry,
@@ -22,51 +25,19 @@ from ppzoo.inference.native.values import (
     Map,
     Operand,
     Reduce,
-    Slot,
     Splat,
     Whole,
     letter,
 )
 
-__all__ = ["Names", "parts", "unit_text"]
+__all__ = ["Code", "unit_text"]
 
-_PART = 300  # statements in one C function: compile time stays linear
-
-
-def c_type(dtype: torch.dtype) -> str:
-    """C type of one element in all lanes."""
-    return letter(dtype).upper()
+_PART = 300  # statements in one C function
+_BLOCK = 20  # of them, that a block counts for
 
 
-@dataclass
-class Names:
-    """How buffers and slots are called in C."""
-
-    placement: Placement
-    slots: dict[Slot, int]
-    numbers: dict[Buffer, int] = field(default_factory=dict)
-
-    def pointer(self, buffer: Buffer) -> str:
-        """A C pointer to a buffer's first element."""
-        return f"(({c_type(buffer.dtype)} *)(a + {self.placement.offsets[buffer]}))"
-
-    def data(self, slot: Slot) -> str:
-        """A C pointer to a slot's first element."""
-        kind = {"d": "double", "f": "float", "i": "int64_t"}[letter(slot.dtype)]
-        return f"((const {kind} *)d[{self.slots[slot]}])"
-
-    def start(self, source: Buffer | Slot) -> str:
-        """A C pointer to the first element of either."""
-        return self.pointer(source) if isinstance(source, Buffer) else self.data(source)
-
-    def temporary(self, buffer: Buffer) -> str:
-        """The C variable that holds the current element of a buffer."""
-        return f"t{self.numbers.setdefault(buffer, len(self.numbers))}"
-
-
-def _index(strides: Sequence[int], offset: int) -> str:
-    terms = [f"{s} * i{k}" if s != 1 else f"i{k}" for k, s in enumerate(strides) if s]
-    return " + ".join(([str(offset)] if offset or not terms else []) + terms)
+def _index(strides: Sequence[int]) -> str:
+    return " + ".join([f"{s} * i{k}" if s != 1 else f"i{k}" for k, s in enumerate(strides) if s]) or "0"
 
 
 def _depth(strides: Sequence[int]) -> int:
@@ -98,7 +69,7 @@ class _NestText:
 
     def _operand(self, operand: Operand, shape: Sequence[int]) -> str:
         if isinstance(operand, Literal):
-            return operand.code
+            return self.names.literal(operand.code)
         if isinstance(operand, Whole):
             return self.names.start(operand.source)
         strides = spread(shape, operand.strides, self.dims)
@@ -108,10 +79,10 @@ class _NestText:
             return self._load(
                 (operand.buffer, strides, operand.offset),
                 f"{c_type(operand.buffer.dtype)} {{0}} = "
-                f"{self.names.pointer(operand.buffer)}[{_index(strides, operand.offset)}];",
+                f"{self.names.pointer(operand.buffer, operand.offset)}[{_index(strides)}];",
                 _depth(strides),
             )
-        text = f"{self.names.data(operand.slot)}[{_index(strides, operand.offset)}]"
+        text = f"{self.names.data(operand.slot, operand.offset)}[{_index(strides)}]"
         if isinstance(operand, Entry):
             return self._load(("entry", operand.slot, strides), f"int64_t {{0}} = {text};", _depth(strides))
         kind = letter(operand.slot.dtype)
@@ -129,21 +100,21 @@ class _NestText:
         body, target = self.before[-1], statement.target
         if statement.part is not None:
             strides, offset = statement.part
-            index = _index(spread(statement.shape, strides, self.dims), offset)
-            body.append(f"{self.names.pointer(target)}[{index}] = {value};")
+            index = _index(spread(statement.shape, strides, self.dims))
+            body.append(f"{self.names.pointer(target, offset)}[{index}] = {value};")
             return
         name = self.names.temporary(target)
         body.append(f"{c_type(target.dtype)} {name} = {value};")
         self.current.add(target)
         if target not in self.names.placement.inner:
             strides = spread((prod(self.dims),), (1,), self.dims)
-            body.append(f"{self.names.pointer(target)}[{_index(strides, 0)}] = {name};")
+            body.append(f"{self.names.pointer(target)}[{_index(strides)}] = {name};")
 
     def _reduce(self, statement: Reduce) -> None:
         value = self._operand(statement.operands[0], statement.shape)
         strides = spread(statement.shape, statement.strides, self.dims)
         depth, target = _depth(strides), statement.target
-        place = f"{self.names.pointer(target)}[{_index(strides, 0)}]"
+        place = f"{self.names.pointer(target)}[{_index(strides)}]"
         name = f"r{self.names.numbers.setdefault(target, len(self.names.numbers))}"
         kind = statement.register or c_type(target.dtype)
         if all(strides[:depth]):  # every position is met once
@@ -180,24 +151,90 @@ def _argument(operand: Operand, names: Names) -> str:
     if isinstance(operand, Whole):
         return names.start(operand.source)
     if isinstance(operand, Load):
-        return f"({names.pointer(operand.buffer)} + {operand.offset})"
+        return names.pointer(operand.buffer, operand.offset)
     if isinstance(operand, Splat):
-        return f"({names.data(operand.slot)} + {operand.offset})"
+        return names.data(operand.slot, operand.offset)
     if isinstance(operand, Literal):
         return operand.code
     raise TypeError(operand)
 
 
-def parts(units: Sequence[Unit], names: Names, prefix: str) -> tuple[str, str]:
-    """The units as C functions of bounded length, and the calls of them."""
-    functions: list[list[str]] = []
-    room = 0
-    for unit in units:
-        room -= len(unit.statements) if isinstance(unit, Nest) else 20
-        if room < 0:
-            functions.append([])
-            room = _PART
-        functions[-1] += unit_text(unit, names)
-    head = "static void {0}(const void *const *restrict d, D *restrict a) {{\n{1}\n}}\n"
-    text = "".join(head.format(f"{prefix}{k}", "\n".join(lines)) for k, lines in enumerate(functions))
-    return text, "".join(f"{prefix}{k}(d, a);\n" for k in range(len(functions)))
+class Code:
+    """C functions that run through a schedule, and the tables that the bodies of loops read.
+
+    Attributes:
+        text: The functions.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self.text = ""
+        self._names = names
+        self._functions = 0
+        self._bodies: dict[str, str] = {}
+        self._places: list[int] = []
+        self._values: list[float] = []
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """What belongs behind the slots: the rows of ``o`` and of ``v``, one after the other; nothing without loops."""
+        tables = [torch.tensor(self._places, dtype=torch.int64), torch.tensor(self._values, dtype=torch.float64)]
+        return tables if self._bodies else []
+
+    def add(self, stretches: Sequence[Stretch]) -> str:
+        """Functions for the next stretches of the schedule; their calls."""
+        calls: list[_Call] = []
+        for stretch in stretches:
+            for call in [self._run_through(stretch.units)] if stretch.repeated else self._parts(stretch.units):
+                if stretch.repeated and calls and calls[-1].function == call.function:
+                    calls[-1].times += 1
+                else:
+                    calls.append(call)
+        return "".join(call.text(len(self._names.slots)) for call in calls)
+
+    def _parts(self, units: Sequence[Unit]) -> list[_Call]:
+        """Functions of bounded length: compile time stays linear."""
+        functions: list[list[str]] = []
+        room = 0
+        for unit in units:
+            room -= len(unit.statements) if isinstance(unit, Nest) else _BLOCK
+            if room < 0:
+                functions.append([])
+                room = _PART
+            functions[-1] += unit_text(unit, self._names)
+        return [_Call(self._function("part", "\n".join(lines))) for lines in functions]
+
+    def _run_through(self, units: Sequence[Unit]) -> _Call:
+        """The body that these units are, and the rows of the tables that make it these."""
+        names = BodyNames(self._names.placement, self._names.slots)
+        body = "\n".join(line for unit in units for line in unit_text(unit, names))
+        if body not in self._bodies:
+            self._bodies[body] = self._function("body", body, ", const int64_t *restrict o, const double *restrict v")
+        row, first = (len(names.places), len(names.values)), (len(self._places), len(self._values))
+        self._places += names.places
+        self._values += names.values
+        return _Call(self._bodies[body], row, first)
+
+    def _function(self, kind: str, body: str, more: str = "") -> str:
+        name = f"{kind}{self._functions}"
+        self._functions += 1
+        self.text += f"static void {name}(const void *const *restrict d, D *restrict a{more}) {{\n{body}\n}}\n"
+        return name
+
+
+@dataclass
+class _Call:
+    """Calls of one function in a row, each with the next rows of the tables."""
+
+    function: str
+    row: tuple[int, int] | None = None
+    first: tuple[int, int] = (0, 0)
+    times: int = 1
+
+    def text(self, tables: int) -> str:
+        if self.row is None:
+            return f"{self.function}(d, a);\n"
+        rows = (
+            f"(const {kind} *)d[{tables + k}] + {self.first[k]} + k * {self.row[k]}"
+            for k, kind in enumerate(("int64_t", "double"))
+        )
+        return f"for (long k = 0; k < {self.times}; k++) {self.function}(d, a, {', '.join(rows)});\n"

@@ -27,6 +27,7 @@ from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.native.build import lanes, load
 from ppzoo.inference.native.call import Scratch, check_tensor, in_threads, pointers
 from ppzoo.inference.native.program import Field, Source, loop_source
+from ppzoo.isolation import uncollected
 
 __all__ = ["NativeLoop", "compile_loop"]
 
@@ -52,7 +53,8 @@ def compile_loop(
         ValueError: If the graph's outputs are not the state, a truth and a row.
     """
     width = lanes() if width is None else width
-    source = loop_source(step, list(state.values()), list(noise.values()), list(shared.values()), width)
+    with uncollected():
+        source = loop_source(step, list(state.values()), list(noise.values()), list(shared.values()), width)
     expected = [(torch.Size(), torch.bool), *_fields(row).values()]
     if source.outputs != expected:
         raise ValueError(f"step: beside the state it returns {source.outputs}, expected {expected}")

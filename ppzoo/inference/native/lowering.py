@@ -6,6 +6,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ from torch import Tensor
 from torch._C import DispatchKey
 from torch._decomp import decomposition_table
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_any, tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ppzoo.inference.graph.graph import Graph, Node, map_leaves
 from ppzoo.inference.graph.recording import functional, record
 from ppzoo.inference.native import arithmetic, factors, indexing, linear, pointwise, reductions, shaping
 from ppzoo.inference.native.builder import Builder
-from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable
+from ppzoo.inference.native.pieces import pieces
+from ppzoo.inference.native.values import Handler, Unsupported, Value, Variable, dtype_of, shape_of, through
 
 __all__ = ["OPERATIONS", "lower"]
 
@@ -88,8 +90,12 @@ def _factored_transposed(graph: Graph) -> set[Node]:
     return {node for node in determinants if not any(solves(part) for part in users[node])}
 
 
-def _is_variable(value: Any) -> bool:
-    return isinstance(value, Variable)
+def _has_variable(tree: Any) -> bool:
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (tuple, list)):
+        return isinstance(tree, Variable)
+    return any(_has_variable(item) for item in tree)
 
 
 def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -101,23 +107,58 @@ def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, 
     if torch.Tag.nondeterministic_seeded in target.tags:
         raise Unsupported(f"random numbers inside the graph ({target})")
     try:
-        if not tree_any(_is_variable, (args, kwargs)):
+        if not (_has_variable(args) or _has_variable(kwargs)):
             with torch.no_grad():
                 return target(*args, **kwargs)
+        if torch.Tag.pointwise in target.tags and not kwargs:
+            rows = _rows(builder, args)
+            if rows is not None:
+                return _assembled(builder, [_call(builder, target, row, {}) for row in rows])
         return _lowered(builder, target, args, kwargs)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, KeyError, AttributeError) as error:
         raise Unsupported(f"operation {target}: {type(error).__name__}: {error}") from error
 
 
 def _lowered(builder: Builder, target: OpOverload[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    name, _, overload = target.name().split("::")[1].partition(".")
-    handler = OPERATIONS.get(f"{name}.{overload or 'default'}") or OPERATIONS.get(name)
+    handler = _handler(target)
     if handler is not None:
         return handler(builder, *args, **kwargs)
     if target.is_view:
         base: Variable = args[0]
-        return tree_map(base.seen, target(base.view, *args[1:], **kwargs))
+        return tree_map(partial(builder.look, base), target(base.view, *args[1:], **kwargs))
     return _taken_apart(builder, target, args, kwargs)
+
+
+def _rows(builder: Builder, args: Sequence[Any]) -> list[list[Any]] | None:
+    """The arguments of an operation element by element, each as a vector of one, if one of them is cut into these.
+
+    Such a vector is put together from numbers, and is never laid out unless somebody asks for that.
+    """
+    cut = [builder.elements_of(v) for v in args]
+    size = max(map(len, filter(None, cut)), default=0)
+    if not size or any(isinstance(v, (Variable, Tensor)) and shape_of(v) not in {(), (size,)} for v in args):
+        return None
+
+    def element(k: int, i: int) -> Any:
+        known, value = cut[k], args[k]
+        if known is not None or not isinstance(value, (Variable, Tensor)) or not shape_of(value):
+            return value if known is None else known[i]
+        return through(value, lambda x: x.narrow(0, i, 1))
+
+    return [[element(k, i) for k in range(len(args))] for i in range(size)]
+
+
+def _assembled(builder: Builder, rows: Sequence[Value]) -> Value:
+    if not _has_variable(rows):
+        return torch.cat([torch.as_tensor(row) for row in rows])
+    result = builder.new((len(rows),), dtype_of(rows[0]))
+    return builder.assemble(result, pieces((result.view[i : i + 1], row) for i, row in enumerate(rows)))
+
+
+@cache
+def _handler(target: OpOverload[..., Any]) -> Handler | None:
+    name, _, overload = target.name().split("::")[1].partition(".")
+    return OPERATIONS.get(f"{name}.{overload or 'default'}") or OPERATIONS.get(name)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,9 @@ _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": 
 
 def promote(*values: Value) -> torch.dtype:
     """The type in which torch combines these values."""
+    types = {value.dtype for value in values if isinstance(value, (Variable, Tensor))}
+    if len(types) == 1 and all(dtype.is_floating_point for dtype in types):
+        return types.pop()
     parts: list[Any] = [value.view if isinstance(value, Variable) else value for value in values]
     if len(parts) == 1:
         return dtype_of(values[0])

@@ -15,10 +15,12 @@ from torch import Tensor
 from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.native.build import header
 from ppzoo.inference.native.builder import Builder
-from ppzoo.inference.native.emit import Names, c_type, parts
+from ppzoo.inference.native.emit import Code
 from ppzoo.inference.native.logarithms import multiplied, normalised
 from ppzoo.inference.native.lowering import lower
-from ppzoo.inference.native.schedule import live, place, reads_of, schedule, slots_of, split, written
+from ppzoo.inference.native.names import Names, c_type
+from ppzoo.inference.native.repeats import stretches
+from ppzoo.inference.native.schedule import live, place, reads_of, slots_of, split, written
 from ppzoo.inference.native.values import Buffer, Slot, Statement, Variable, is_plain
 
 __all__ = ["Field", "Source", "loop_source", "map_source"]
@@ -63,12 +65,14 @@ def map_source(graph: Graph, examples: Sequence[Tensor], width: int) -> Source:
     inputs = [builder.input(example) for example in examples]
     results = [builder.materialise(value) for value in lower(graph, inputs, builder)]
     before, after = [v.buffer for v in inputs], [r.buffer for r in results]
-    units = schedule(_lean(builder.statements, after))
+    scheduled = stretches(_lean(builder.statements, after))
+    units = [unit for stretch in scheduled for unit in stretch.units]
     names = Names(place(units, before, after), slots_of(units))
-    functions, calls = parts(units, names, "part")
+    code = Code(names)
+    calls = code.add(scheduled)
     reads = "".join(_take(f"in[{k}]", variable, names, "c") for k, variable in enumerate(inputs))
     writes = "".join(_give(f"out[{k}]", variable, names) for k, variable in enumerate(results))
-    text = f"""{prelude(width)}{functions}
+    text = f"""{prelude(width)}{code.text}
 int run(const void *const *restrict d, const void *const *restrict in, void *const *restrict out,
         int64_t chains, int64_t *next, D *restrict a) {{
 *(I *)a = splat_i(0);
@@ -79,7 +83,7 @@ EACH c[l] = g + l < chains ? g + l : chains - 1;
 {reads}{calls}{writes}}}
 }}
 """
-    return Source(text, _data(names, {}), [(r.shape, r.dtype) for r in results], names.placement.size)
+    return Source(text, [*_data(names, {}), *code.tables], [(r.shape, r.dtype) for r in results], names.placement.size)
 
 
 def loop_source(
@@ -107,10 +111,11 @@ def loop_source(
     kept = [v.buffer for v in states] + [v.buffer for v in fresh]
     wanted = [*kept, *own]
     fixed, varying = split(_lean(builder.statements, wanted), own)
-    first, units = schedule(fixed), schedule(varying)
-    names = Names(place([*first, *units], arriving, [*kept, *written(first)]), slots_of([*first, *units]))
-    functions, calls = parts(units, names, "part")
-    once, first_calls = parts(first, names, "once")
+    first, then = stretches(fixed), stretches(varying)
+    before, units = ([unit for stretch in each for unit in stretch.units] for each in (first, then))
+    names = Names(place([*before, *units], arriving, [*kept, *written(before)]), slots_of([*before, *units]))
+    code = Code(names)
+    first_calls, calls = code.add(first), code.add(then)
     emit, *rows = fresh
     s, n, r = len(states), len(noises), len(rows)
     arrive = "".join(_take(f"io[{k}]", v, names, "c") for k, v in enumerate(states))
@@ -120,7 +125,7 @@ def loop_source(
     enter = "".join(_read(f"io[{k}]", v, names) for k, v in enumerate(states))
     together = "".join(_give(f"io[{k}]", v, names) for k, v in enumerate(states))
     record = "".join(_write(f"io[{s + n + k}]", v, names) for k, v in enumerate(rows))
-    text = f"""{prelude(width)}{once}{functions}
+    text = f"""{prelude(width)}{code.text}
 static void enter(void *const *restrict io, D *restrict a, int l, int64_t c) {{
 {enter}}}
 static void leave(void *const *restrict io, const D *restrict a, int l, int64_t c) {{
@@ -174,7 +179,8 @@ else going[l] = 0, left--;
 }}
 """
     numbers = {v.shared: k for k, v in enumerate(given) if v.shared}
-    return Source(text, _data(names, numbers), [(v.shape, v.dtype) for v in fresh], names.placement.size)
+    data = [*_data(names, numbers), *code.tables]
+    return Source(text, data, [(v.shape, v.dtype) for v in fresh], names.placement.size)
 
 
 def _lean(statements: Sequence[Statement], results: Sequence[Buffer]) -> list[Statement]:

@@ -6,7 +6,9 @@ are zero nearly everywhere, and adding fifty of those is writing one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from ppzoo.inference.native.arithmetic import OPERATIONS as ARITHMETIC
 from ppzoo.inference.native.builder import Builder
+from ppzoo.inference.native.pieces import added, grows, pieces
 from ppzoo.inference.native.pointwise import is_number, promote, select
 from ppzoo.inference.native.values import (
     Handler,
@@ -152,12 +155,12 @@ def _cat(builder: Builder, tensors: Sequence[Value], dim: int = 0) -> Value:
     dim %= len(shape)
     shape[dim] = sum(shape_of(t)[dim] for t in parts)
     result = builder.new(shape, dtype)
-    pieces: list[tuple[Tensor, Value]] = []
+    placed: list[tuple[Tensor, Value]] = []
     start = 0
     for part in parts:
-        pieces.append((result.view.narrow(dim, start, shape_of(part)[dim]), builder.cast(part, dtype)))
+        placed.append((result.view.narrow(dim, start, shape_of(part)[dim]), builder.cast(part, dtype)))
         start += shape_of(part)[dim]
-    return builder.assemble(result, tuple(pieces))
+    return builder.assemble(result, pieces(placed))
 
 
 @operation("stack")
@@ -167,7 +170,7 @@ def _stack(builder: Builder, tensors: Sequence[Value], dim: int = 0) -> Value:
     shape.insert(dim % (len(shape) + 1), len(tensors))
     result = builder.new(shape, dtype)
     views = result.view.unbind(dim)
-    return builder.assemble(result, tuple((v, builder.cast(t, dtype)) for v, t in zip(views, tensors, strict=True)))
+    return builder.assemble(result, pieces((v, builder.cast(t, dtype)) for v, t in zip(views, tensors, strict=True)))
 
 
 @operation("constant_pad_nd")
@@ -190,7 +193,7 @@ def _over(builder: Builder, result: Variable, base: Value, region: Tensor, sourc
     """``base`` with a region replaced."""
     piece = region, broadcast(builder.cast(source, result.dtype), region.shape)
     if is_number(base, 0) or region.numel() == result.view.numel():
-        return builder.assemble(result, (piece,))
+        return builder.assemble(result, pieces([piece]))
     builder.copy_into(result, base)
     builder.copy_into(result.seen(region), piece[1])
     return result
@@ -211,7 +214,7 @@ def _backward(view: Handler) -> Handler:
 
     def handle(builder: Builder, gradient: Value, sizes: Sequence[int], *args: Any) -> Value:
         result = builder.new(sizes, dtype_of(gradient))
-        return builder.assemble(result, ((view(result.view, *args), gradient),))
+        return builder.assemble(result, pieces([(view(result.view, *args), gradient)]))
 
     return handle
 
@@ -223,14 +226,16 @@ OPERATIONS |= {f"{name}_backward": _backward(view) for name, view in _VIEWS.item
 
 @operation("add")
 def _add(builder: Builder, a: Value, b: Value, alpha: float = 1) -> Value:
-    """Pieces add up; all else is added element by element."""
+    """Pieces add up, and to a whole tensor those that are zero elsewhere; all else is added element by element."""
+    add: Callable[..., Value] = partial(ARITHMETIC["add"], builder)
     one, other = builder.pieces_of(a), builder.pieces_of(b)
     same = shape_of(a) == shape_of(b) and dtype_of(a) == dtype_of(b) and alpha == 1
-    if one is None or other is None or not same:
-        total: Value = ARITHMETIC["add"](builder, a, b, alpha)
-        return total
+    kept = [parts for parts in (one, other) if parts is not None]
+    if not same or not kept or not (len(kept) == 2 or grows(kept[0], prod(shape_of(a)))):
+        return add(a, b, alpha)
     result = builder.new(shape_of(a), dtype_of(a))
-    return builder.assemble(result, one + other)
+    one, other = (pieces([(result.view, x)]) if parts is None else parts for x, parts in ((a, one), (b, other)))
+    return builder.assemble(result, added(one, other, add))
 
 
 @operation("flip")

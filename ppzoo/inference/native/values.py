@@ -120,6 +120,10 @@ class Load:
     strides: tuple[int, ...]
     offset: int
 
+    def over(self, strides: tuple[int, ...]) -> Load:
+        """The same by other strides."""
+        return Load(self.buffer, strides, self.offset)
+
 
 @dataclass(frozen=True, slots=True)
 class Splat:
@@ -129,6 +133,10 @@ class Splat:
     strides: tuple[int, ...]
     offset: int
 
+    def over(self, strides: tuple[int, ...]) -> Splat:
+        """The same by other strides."""
+        return Splat(self.slot, strides, self.offset)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -137,6 +145,10 @@ class Entry:
     slot: Slot
     strides: tuple[int, ...]
     offset: int
+
+    def over(self, strides: tuple[int, ...]) -> Entry:
+        """The same by other strides."""
+        return Entry(self.slot, strides, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +245,8 @@ def shape_of(value: Value) -> torch.Size:
 
 def common_shape(*shapes: Sequence[int]) -> torch.Size:
     """What the shapes broadcast to. Torch's own function loads a system for computer algebra first: half a second."""
-    return torch.Size(np.broadcast_shapes(*map(tuple, shapes)))
+    distinct = {tuple(shape) for shape in shapes} - {()}
+    return torch.Size(np.broadcast_shapes(*distinct) if len(distinct) > 1 else next(iter(distinct), ()))
 
 
 def dtype_of(value: Value) -> torch.dtype:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ppzoo.inference.native.builder import Builder
+from ppzoo.inference.native.pieces import pieces
 from ppzoo.inference.native.pointwise import apply
 from ppzoo.inference.native.values import Literal, Splat
 
@@ -55,7 +56,7 @@ def test_a_matrix_and_its_transpose_are_kept_once(builder):
 def test_pieces_are_written_when_they_are_read(builder):
     x = builder.input(torch.zeros(2, dtype=torch.float64))
     whole = builder.new((5,), torch.float64)
-    builder.assemble(whole, ((whole.view[1:3], x),))
+    builder.assemble(whole, pieces([(whole.view[1:3], x)]))
     assert builder.statements == []
     assert len(builder.pieces_of(whole)) == 1
     builder.materialise(whole)

@@ -164,7 +164,7 @@ def test_noise_that_nobody_hears_disturbs_nothing(seeded):
 
 def test_what_depends_on_shared_inputs_alone_is_computed_once_per_group(seeded):
     text = _loop().source.text
-    once, part = text.split("static void once0")[1].split("static void part0")[:2]
+    once, part = text.split("static void part0")[1].split("static void part1")[:2]
     assert "sqrt_d" in once
     assert "sqrt_d" not in part.split("static void leave")[0]
 
