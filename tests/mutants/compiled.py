@@ -81,17 +81,17 @@ COMPILED = (
     Mutant(
         "a chain inherits its lane's clock",
         "The next chain of a lane goes on with the step count of the one before it.",
-        "inference/native/program.py",
-        "t[l] = 0;\n",
+        "inference/native/chains.h",
+        "        t[l] = 0;\n",
         "",
         LOOP,
     ),
     Mutant(
         "a chain inherits its lane's room",
         "The next chain of a lane has as much room as the one before it has left.",
-        "inference/native/program.py",
-        "enter(io, a, l, c[l] = k), spare[l] = room[k] - count[k];",
-        "enter(io, a, l, c[l] = k);",
+        "inference/native/chains.h",
+        "enter(state, io, a, l, c[l] = k), spare[l] = room[k] - count[k];",
+        "enter(state, io, a, l, c[l] = k);",
         LOOP,
     ),
     Mutant(

@@ -67,7 +67,7 @@ class NativeMap:
         self._scratch = Scratch(source.words * width)
         self._run = load(source.text).run
         self._run.restype = ctypes.c_int
-        self._run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] + [ctypes.c_void_p] * 2
+        self._run.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] + [ctypes.c_void_p] * 2
 
     def __call__(self, *inputs: Tensor, threads: int = 1) -> tuple[Tensor, ...]:
         """The outputs for every chain, newly allocated.
@@ -86,7 +86,8 @@ class NativeMap:
         for k, (tensor, (shape, dtype)) in enumerate(zip(inputs, self._examples, strict=True)):
             check_tensor(f"input {k}", tensor, (chains, *shape), dtype)
         outputs = tuple(torch.empty((chains, *shape), dtype=dtype) for shape, dtype in self.source.outputs)
-        arguments = (self._data, pointers(inputs), pointers(outputs), chains, ctypes.byref(ctypes.c_int64(0)))
+        io = pointers([*inputs, *outputs])
+        arguments = (self._data, io, chains, ctypes.byref(ctypes.c_int64(0)))
 
         def work() -> bool:
             with self._scratch.borrow() as address:
