@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -57,11 +57,12 @@ class Descent:
         self._in_a_row = 0
         self._clip = math.inf if clip is None else clip
         self._parameters = parameters
-        self._optimiser = self._schedule = None
+        self._optimiser: torch.optim.Optimizer | None = None
+        self._rate, self._decay = 0.0, decay
         self._best_loss, self._best_state = (math.inf, 0.0), [p.detach().clone() for p in parameters]
         if parameters:
             self._optimiser = optimiser(parameters)
-            self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, decay)
+            self._rate = self._optimiser.defaults["lr"]
 
     @property
     def mean_loss(self) -> float:
@@ -73,26 +74,26 @@ class Descent:
         last = np.asarray(self.losses[-_WINDOW:])
         return float(last.mean()), float(last.std() / math.sqrt(len(last)))
 
-    def step(self, compute: Callable[[], Tensor]) -> None:
-        """One step; raises :class:`FitError` after too many non-finite ones in a row."""
-        loss = compute()
-        if self._optimiser is None or self._schedule is None:
-            self._record(float(loss.detach()))
+    def step(self, value: Tensor, gradients: Sequence[Tensor | None]) -> None:
+        """One step by a loss and its gradients; after too many non-finite ones in a row, :class:`FitError`."""
+        loss = float(value)
+        if self._optimiser is None:
+            self.losses.append(loss)
             return
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=self._parameters)  # and no others: a network the program closes over keeps its .grad
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = torch.nn.utils.get_total_norm(gradient for gradient in gradients if gradient is not None)
+        if math.isfinite(loss) and math.isfinite(norm):
             self._in_a_row = 0
             self._keep_best()
+            if norm > self._clip:
+                torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip, norm)
+            for group in self._optimiser.param_groups:
+                group["lr"] = self._rate * self._decay(len(self.losses))
             self._optimiser.step()
-            self._schedule.step()
-            self._record(float(loss.detach()))
+            self.losses.append(loss)
         else:
-            self._skip(float(loss.detach()))
-
-    def _record(self, loss: float) -> None:
-        self.losses.append(loss)
+            self._skip(loss)
 
     def _keep_best(self) -> None:
         """At the end of a window: these parameters are as good as the window's mean loss says."""

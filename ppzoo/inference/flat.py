@@ -33,7 +33,7 @@ from ppzoo.inference.graph.tracing import NotTraceable, refusing, trace
 __all__ = ["FlatDensity", "flatten"]
 
 _CHECKS = 3  # points at which another road must agree with the program itself
-_ELEMENTS_AT_ONCE = 2**22  # of one intermediate, of which some tens are alive
+_ELEMENTS_AT_ONCE = 2**20  # of one intermediate, of which some tens are alive
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 Function = Callable[[Tensor], tuple[Tensor, Tensor]]

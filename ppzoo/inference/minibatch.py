@@ -54,15 +54,26 @@ class Minibatches:
         """Steps in one pass over the data; a ragged last batch is left to the next shuffle."""
         return 1 if self._batch is None else max(1, self._rows // self._batch)
 
-    def draw(
-        self, model: Callable[..., Any], guide: Callable[..., Any]
-    ) -> tuple[Callable[..., Any], Callable[..., Any], Arguments]:
-        """Model, guide and data of the next step."""
+    @property
+    def fixed(self) -> bool:
+        """Whether every step sees all rows."""
+        return self._batch is None
+
+    def weighed(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        """A program in which the rows of a step stand for all."""
         if self._batch is None:
-            return model, guide, self._data
-        batch = _take(self._data, self._next(self._batch))
-        weigh = _Weigh(self._plates, self._rows / self._batch)
-        return weigh(model), weigh(guide), batch
+            return program
+        weighed: Callable[..., Any] = _Weigh(self._plates, self._rows / self._batch)(program)
+        return weighed
+
+    @property
+    def example(self) -> Arguments:
+        """Data such as every step sees."""
+        return self._data if self._batch is None else _take(self._data, torch.arange(self._batch, device="cpu"))
+
+    def draw(self) -> Arguments:
+        """The data of the next step."""
+        return self._data if self._batch is None else _take(self._data, self._next(self._batch))
 
     def _next(self, size: int) -> Tensor:
         if len(self._order) < size:

@@ -114,6 +114,10 @@ class Pair:
         values = [p for module in self.modules().values() for p in module.parameters()]
         return list({id(p): p for p in [*values, *self.store.params.values()] if p.requires_grad}.values())
 
+    def buffers(self) -> list[Tensor]:
+        """What the pair's modules remember beside their parameters, each once."""
+        return list({id(b): b for module in self.modules().values() for b in module.buffers()}.values())
+
     def state(self) -> dict[str, Tensor]:
         """All that was learnt, by name: ``model.<name>``, ``guide.<name>``, ``param.<name>`` (unconstrained)."""
         state = {f"param.{name}": value for name, value in self.store.unconstrained().items()}

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
@@ -24,13 +24,16 @@ from ppzoo.errors import OptionError
 from ppzoo.inference.descent import Descent, constant, cosine_decay
 from ppzoo.inference.guides import check_guide, check_guide_option, choose_guide
 from ppzoo.inference.minibatch import Minibatches
+from ppzoo.inference.objectives import Loss, elbo, traces
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, Site, check_program_like, has_method, sites_of
+from ppzoo.inference.step import Step
 from ppzoo.progress import Progress
 
 __all__ = ["SVI"]
 
 _STEPS = 5000
+_FUSED = {"cpu", "cuda"}  # devices on which torch updates all parameters in one pass
 
 _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -106,24 +109,42 @@ class SVI:
         check_guide(pair)
         batches = Minibatches(pair, self.batch_size)
         steps = self._steps(batches)
-        elbo = _elbo(sites, self.particles)
-        model = pair.enumerated() if any(site.kind == "discrete" for site in sites) else pair.model
         decay = cosine_decay(steps) if self.schedule == "cosine" else constant
         descent = Descent(pair.trainable(), self._optimiser, decay=decay, clip=self.clip)
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
         for module in pair.modules().values():
             module.train()
+        step = self._step(pair, guide, batches, sites)
         with Progress(steps, "svi", run.progress) as progress:
             for _ in range(steps):
-                descent.step(lambda: _loss(elbo, *batches.draw(model, guide)))
+                descent.step(*step(batches.draw()))
                 progress.step(f"loss {descent.mean_loss:.4g}")
         descent.restore_best()
         for module in pair.modules().values():
             module.eval()
-        return Outcome(losses=np.asarray(descent.losses), numbers=descent.numbers())
+        why = f", for {step.reason}" if step.reason else ""
+        notes = (f"Steps: {step.road}{why}.",)
+        return Outcome(losses=np.asarray(descent.losses), numbers=descent.numbers(), notes=notes)
+
+    def _step(self, pair: Pair, guide: Callable[..., Any], batches: Minibatches, sites: list[Site]) -> Step:
+        """Loss and gradients, on rows that stand for all."""
+        enumerated = _enumerated_elbo(sites, self.particles)
+        model = batches.weighed(pair.model if enumerated is None else pair.enumerated())
+        guide = batches.weighed(guide)
+
+        def loss(data: Arguments) -> Loss:
+            if enumerated is not None:
+                value = enumerated.differentiable_loss(model, guide, *data.args, **data.kwargs)
+                return Loss(value.detach(), value)
+            parts = [elbo(*traces(model, guide, data)) for _ in range(self.particles)]
+            return Loss(*(torch.stack(numbers).mean() for numbers in zip(*parts, strict=True)))
+
+        programs = (pair.model, guide)
+        return Step(loss, pair.trainable(), pair.buffers(), batches.example, fixed=batches.fixed, programs=programs)
 
     def _optimiser(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        return _OPTIMISERS[self.optimiser](parameters, lr=self.lr)
+        fused = all(p.is_floating_point() and p.device.type in _FUSED for p in parameters)
+        return _OPTIMISERS[self.optimiser](parameters, lr=self.lr, fused=fused)
 
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:
@@ -131,13 +152,9 @@ class SVI:
         return self.steps if self.steps is not None else _STEPS
 
 
-def _elbo(sites: list[Site], particles: int) -> Any:
-    if any(site.kind == "discrete" and site.distribution.has_enumerate_support for site in sites):
-        depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
-        return TraceEnum_ELBO(num_particles=particles, max_plate_nesting=depth)
-    return Trace_ELBO(num_particles=particles)
-
-
-def _loss(elbo: Any, model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Tensor:
-    loss: Tensor = elbo.differentiable_loss(model, guide, *data.args, **data.kwargs)
-    return loss
+def _enumerated_elbo(sites: list[Site], particles: int) -> Any:
+    """Pyro's, which sums finite discrete sites out; None without any."""
+    if not any(site.kind == "discrete" and site.distribution.has_enumerate_support for site in sites):
+        return None
+    depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
+    return TraceEnum_ELBO(num_particles=particles, max_plate_nesting=depth)

@@ -135,6 +135,13 @@ def test_the_memory_table_is_as_generated():
     assert (RESULTS / "memory.md").read_text(encoding="utf-8") == memory.table()
 
 
+def test_the_table_of_long_loops_is_as_generated():
+    """Not so? Run ``python benchmarks/long_loops.py --table``."""
+    import long_loops
+
+    assert (RESULTS / "long_loops.md").read_text(encoding="utf-8") == long_loops.table()
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_where_it_comes_from(path):
     from mcmc.records import read, reference_path

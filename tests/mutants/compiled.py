@@ -10,6 +10,7 @@ LOGARITHMS = ("inference/native/test_logarithms.py",)
 REDUCTIONS = ("inference/native/test_reductions.py",)
 LOOP = ("inference/native/test_loop.py",)
 REPEATS = ("inference/native/test_repeats.py",)
+STRIPS = ("inference/native/test_strips.py",)
 PIECES = ("inference/native/test_pieces.py",)
 RECORDING = ("inference/graph/test_recording.py",)
 
@@ -160,5 +161,21 @@ COMPILED = (
         "if taker is not None and all(map(_is_plain, tensors)):",
         "if taker is not None:",
         ("inference/graph/test_graph.py",),
+    ),
+    Mutant(
+        "a strip forgets the sums of those before",
+        "A product summed over rows begins anew with each strip of them.",
+        "inference/native/values.py",
+        'more = f"{begin} > 0" if axis == "k" else "0"',
+        'more = "0"',
+        STRIPS,
+    ),
+    Mutant(
+        "a strip reads what other strips still change",
+        "What all rows together say is read when the first strip is done.",
+        "inference/native/strips.py",
+        "by_row and self.writes[buffer] for",
+        "True for",
+        STRIPS,
     ),
 )

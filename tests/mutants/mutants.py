@@ -11,7 +11,8 @@ from tests.mutants.densities import DENSITIES
 from tests.mutants.diagnoses import DIAGNOSES
 from tests.mutants.kernels import KERNELS
 from tests.mutants.runs import RUNS
+from tests.mutants.variational import VARIATIONAL
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES)
+MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES, *VARIATIONAL)

@@ -37,4 +37,5 @@ def outcomes(tmp_path_factory):
 def test_a_run_gives_the_same_draws_there(outcomes, name):
     outcome = outcomes[name]
     assert "error" not in outcome, outcome["error"]
-    assert outcome == {"gap": 0.0, "devices": [NAME]}
+    assert outcome["devices"] == [NAME]
+    assert outcome["gap"] <= (1e-6 if name == "svi" else 0.0)  # other devices have no fused optimiser

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Graph", "Node", "map_leaves", "nodes_in", "taking_graphs", "writes"]
+__all__ = ["Graph", "Node", "is_random", "map_leaves", "nodes_in", "taking_graphs", "writes"]
 
 Taker: TypeAlias = Callable[["Graph", tuple[Tensor, ...]], Any]
 _taker: ContextVar[Taker | None] = ContextVar("taker", default=None)
@@ -178,6 +178,11 @@ def nodes_in(tree: Any) -> list[Node]:
     elif not isinstance(tree, (tuple, list)):
         return []
     return [node for item in tree for node in nodes_in(item)]
+
+
+def is_random(target: Any) -> bool:
+    """Whether an operation draws at random."""
+    return torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
 
 
 def writes(target: Any) -> bool:

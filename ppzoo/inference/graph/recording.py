@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ppzoo.inference.graph.graph import Graph, Node, map_leaves, nodes_in, taking_graphs, writes
+from ppzoo.inference.graph.graph import Graph, Node, is_random, map_leaves, nodes_in, taking_graphs, writes
 
 __all__ = ["Parts", "functional", "record"]
 
@@ -28,22 +28,31 @@ Parts: TypeAlias = dict[Any, Callable[..., Any]]
 _aten: Any = torch.ops.aten
 
 
-def record(function: Callable[..., Any], examples: Sequence[Tensor], parts: Parts | None = None) -> Graph:
+def record(
+    function: Callable[..., Any],
+    examples: Sequence[Tensor],
+    parts: Parts | None = None,
+    *,
+    adopted: Sequence[Tensor] = (),
+) -> Graph:
     """The operations that the function runs on copies of the examples.
 
     Args:
         function: From tensors to a tensor, or a tuple or list of some.
         examples: One tensor per argument.
+        adopted: Tensors that the function finds elsewhere, parameters say, and that are inputs too, after the others.
         parts: Operations that are recorded as what their functions run instead, among which they may be themselves.
 
     Returns:
-        Calls of aten operations and of graphs. Its constants are the tensors that the function found elsewhere.
+        Calls of aten operations and of graphs. Its constants are the other tensors that the function found elsewhere.
 
     Raises:
         RuntimeError: If a number is read that hangs on the inputs.
     """
     recorder = _Recorder(parts or {})
     inputs = [recorder.input(example) for example in examples]
+    for tensor in adopted:
+        recorder.adopt(tensor)
     with recorder, taking_graphs(recorder.take):
         outputs = function(*inputs)
     return recorder.finished(outputs)
@@ -78,12 +87,17 @@ class _Recorder(TorchDispatchMode):
 
     def input(self, example: Tensor) -> Tensor:
         """A copy that stands for the next argument: one tensor given twice would be taken for one argument."""
-        copy, node = example.detach().clone(), Node().like(example)
+        copy = example.detach().clone()
+        self.adopt(copy)
+        return copy
+
+    def adopt(self, tensor: Tensor) -> None:
+        """This tensor stands for the next argument."""
+        node = Node().like(tensor)
         self._inputs.append(node)
         self._memory[node] = node
-        self._nodes[id(copy)] = ref(copy), node
+        self._nodes[id(tensor)] = ref(tensor), node
         self._moved.add(node)
-        return copy
 
     def finished(self, outputs: Any) -> Graph:
         """The graph with these outputs, without what does not matter for them."""
@@ -104,11 +118,15 @@ class _Recorder(TorchDispatchMode):
             return self._run_in_parts(func, args, kwargs)
         if func is _aten.lift_fresh.default:  # a new constant, which the function may write into
             func = _aten.lift_fresh_copy.default
+        if func is _aten.bernoulli_.float and len(args) == 1 and not kwargs:
+            args = (*args, 0.5)  # which the operation that writes nowhere has no default for
         node = Node(func, self._known(args), self._known(kwargs))
         if torch.Tag.data_dependent_output in func.tags:
             if self._hang(node.sources):
                 raise RuntimeError(f"data-dependent: a number is read that hangs on the inputs ({func})")
             return func(*args, **kwargs)
+        if self._hang(_shaping(node)):
+            raise RuntimeError(f"data-dependent: a dynamic shape hangs on the inputs ({func})")
         pure: Any = _without_writing(func) if writes(func) and self._writes_alone(node) else None
         value = None if pure is None else pure(*args, **kwargs)
         result = func(*args, **kwargs)
@@ -165,11 +183,20 @@ class _Recorder(TorchDispatchMode):
         self._memory[node] = self._memory[seen[0]] if seen and isinstance(seen[0], Node) else node
         if view:
             self._viewed.add(self._memory[node])
-        if self._hang(node.sources):
+        if self._hang(node.sources) or is_random(node.target):
             self._moved.update(self._memory[each] for each in (node, *written))
 
     def _hang(self, nodes: Sequence[Node]) -> bool:
         return any(self._memory[node] in self._moved for node in nodes)
+
+
+def _shaping(node: Node) -> list[Node]:
+    """The arguments whose numbers decide on the shape of the result: masks, or all of an operation that counts."""
+    if torch.Tag.dynamic_output_shape not in node.target.tags:
+        return []
+    if node.target in {_aten.index.Tensor, _aten.masked_select.default}:
+        return [position for position in nodes_in(node.args[1]) if position.dtype in {torch.bool, torch.uint8}]
+    return node.sources
 
 
 def _written(node: Node) -> list[Node]:
@@ -184,5 +211,9 @@ def _written(node: Node) -> list[Node]:
 def _without_writing(func: Any) -> Any:
     """The operation that returns what this one writes into its first argument; None if torch has none."""
     name = func.overloadpacket.__name__
+    if func is _aten.normal_.default:
+        return _aten.normal_functional.default
+    if func is _aten.bernoulli_.float:
+        return _aten.bernoulli.p
     packet = getattr(_aten, name.removesuffix("_"), None) if name.endswith("_") else None
     return getattr(packet, func._overloadname, None)  # noqa: SLF001  # torch's only name for it

@@ -1,8 +1,8 @@
 """Fewer operations for the same numbers: constants folded, repetitions shared, operations without effect removed.
 
 One pass over the graph in order. Every value is either known now (data, literals and whatever follows from them alone)
-or an operation of the new graph; each operation is rewritten by the rules below, then shared with an equal earlier one.
-Nothing is regrouped: the numbers stay the same to the last bit, but for the sign of a zero.
+or an operation of the new graph; each operation is rewritten by the rules below, then shared with an equal earlier one,
+unless it draws at random. Nothing is regrouped: the numbers stay the same to the last bit, but for the sign of a zero.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppzoo.inference.graph.graph import Graph, Node, map_leaves
+from ppzoo.inference.graph.graph import Graph, Node, is_random, map_leaves
 
 __all__ = ["simplify"]
 
@@ -66,6 +66,8 @@ class _Simplifier:
     def call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Node) -> Any:
         """The value of one operation, of a node's shape and type: known now, an earlier one, or a new one."""
         target = _aten.reshape.default if target in _VIEWS else target  # its source may be laid out anew
+        if is_random(target):
+            return self._made(target, args, kwargs, like)
         if not _any_node(args) and not _any_node(kwargs):
             return target(*args, **kwargs)
         rewritten = self._rewrite(target, args, kwargs, like)
@@ -73,10 +75,13 @@ class _Simplifier:
             return rewritten
         key = (target, self._key(args), self._key(kwargs))
         if key not in self.shared:
-            args, kwargs = map_leaves(self.node, args), map_leaves(self.node, kwargs)
-            self.shared[key] = Node(target, args, kwargs, like.shape, like.dtype, like.device)
-            self.calls.append(self.shared[key])
+            self.shared[key] = self._made(target, args, kwargs, like)
         return self.shared[key]
+
+    def _made(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Node) -> Node:
+        args, kwargs = map_leaves(self.node, args), map_leaves(self.node, kwargs)
+        self.calls.append(Node(target, args, kwargs, like.shape, like.dtype, like.device))
+        return self.calls[-1]
 
     def node(self, leaf: Any) -> Any:
         """A constant as a node; all else as it is."""

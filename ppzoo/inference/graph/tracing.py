@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch._decomp import get_decompositions
 
-from ppzoo.inference.graph.graph import Graph
+from ppzoo.inference.graph.graph import Graph, is_random
 from ppzoo.inference.graph.recording import Parts, functional, record
 from ppzoo.inference.graph.simplify import simplify
 from ppzoo.inference.program import first_words
@@ -71,7 +71,7 @@ def _recorded(function: Callable[..., Any], examples: Sequence[Tensor], parts: P
     with refusing():
         graph = record(function, examples, parts)
     for node in graph.calls:
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        if is_random(node.target):
             raise NotTraceable(f"it draws at random inside ({node.target})")
     return graph
 

@@ -20,6 +20,7 @@ from ppzoo.inference.native.values import (
     Load,
     Map,
     Operand,
+    Product,
     Reduce,
     Slot,
     Splat,
@@ -150,6 +151,19 @@ class Builder:
     def block(self, targets: Sequence[Variable], text: str, operands: Sequence[Operand]) -> None:
         """Fill new targets by a call of a C function."""
         self.statements.append(Block(tuple(target.buffer for target in targets), text, tuple(operands)))
+
+    def multiply(
+        self,
+        target: Variable,
+        name: str,
+        sizes: tuple[int, int, int],
+        strides: tuple[int, int, int, int, int, int],
+        operands: tuple[Operand, Operand],
+    ) -> None:
+        """Fill a new target by a matrix product."""
+        made = Product((target.buffer,), "", operands, name, sizes, strides)
+        made.text = made.call()
+        self.statements.append(made)
 
     def copy_into(self, target: Variable, value: Value, *, alone: bool = False, add: bool = False) -> None:
         """``target[...] = value`` or ``+= value``, broadcast: ``target`` may be a view of part of a new buffer."""

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor
 
 from ppzoo.inference.native.layout import sizes, spread
-from ppzoo.inference.native.names import BodyNames, Names, c_type
+from ppzoo.inference.native.names import BodyNames, Names, StripNames, c_type
 from ppzoo.inference.native.repeats import Stretch
-from ppzoo.inference.native.schedule import Looped, Nest, Unit
+from ppzoo.inference.native.schedule import ROWS, Looped, Nest, Strip, Unit, leaves_of
 from ppzoo.inference.native.values import (
+    Block,
     Buffer,
     Entry,
     Literal,
     Load,
     Map,
     Operand,
+    Product,
     Reduce,
     Splat,
     Whole,
@@ -48,11 +50,13 @@ def _depth(strides: Sequence[int]) -> int:
 class _NestText:
     """Lines of one nest, by depth: before the inner loop and after it."""
 
-    def __init__(self, nest: Nest, names: Names) -> None:
+    def __init__(self, nest: Nest, names: Names, mark: str = "") -> None:
         self.names = names
+        self.mark = mark  # of what is loaded, where several nests stand side by side
         self.dims = sizes(nest.size, nest.cuts)
         self.before: list[list[str]] = [[] for _ in range(len(self.dims) + 1)]
         self.after: list[list[str]] = [[] for _ in range(len(self.dims) + 1)]
+        self.fills: list[str] = []  # of rows, before each strip
         self.loaded: dict[tuple[object, ...], str] = {}
         self.current: set[Buffer] = set()
         for statement in nest.statements:
@@ -91,7 +95,7 @@ class _NestText:
 
     def _load(self, key: tuple[object, ...], line: str, depth: int) -> str:
         if key not in self.loaded:
-            self.loaded[key] = f"x{len(self.loaded)}"
+            self.loaded[key] = f"x{self.mark}{len(self.loaded)}"
             self.before[depth].append(line.format(self.loaded[key]))
         return self.loaded[key]
 
@@ -120,31 +124,59 @@ class _NestText:
         if all(strides[:depth]):  # every position is met once
             self.before[depth].append(f"{kind} {name} = {statement.start};")
         else:
-            fill = f"for (long j = 0; j < {target.size}; j++) {self.names.pointer(target)}[j] = {statement.start};"
-            self.before[0].append(fill)
+            fill = f"for (long j = {{}}; j < {{}}; j++) {self.names.pointer(target)}[j] = {statement.start};"
+            if self.mark and strides[0]:
+                self.fills.append(fill.format(f"{strides[0]} * b", f"{strides[0]} * e"))
+            else:
+                self.before[0].append(fill.format(0, target.size))
             self.before[depth].append(f"{kind} {name} = {place};")
         self.before[-1].append(f"{name} = {statement.combine.format(name, value)};")
         self.after[depth].append(f"{place} = {statement.finish.format(name)};")
 
     def text(self) -> list[str]:
         """The nest as lines of C."""
-        lines = ["{"]
-        for k, size in enumerate(self.dims):
-            lines += self.before[k]
-            lines.append(f"for (long i{k} = 0; i{k} < {size}; i{k}++) {{")
+        return ["{", *self.before[0], *self.loop("0", str(self.dims[0])), *self.after[0], "}"]
+
+    def loop(self, begin: str, end: str) -> list[str]:
+        """The outermost loop from here to there, with all that is inside."""
+        lines = [*self.fills, f"for (long i0 = {begin}; i0 < {end}; i0++) {{"]
+        for k, size in enumerate(self.dims[1:], 1):
+            lines += [*self.before[k], f"for (long i{k} = 0; i{k} < {size}; i{k}++) {{"]
         lines += self.before[-1]
         for k in range(len(self.dims), 0, -1):
-            lines += self.after[k]
-            lines.append("}")
-        return [*lines, *self.after[0], "}"]
+            lines += [*self.after[k], "}"]
+        return lines
 
 
 def unit_text(unit: Unit, names: Names) -> list[str]:
     """A unit of the schedule as lines of C."""
     if isinstance(unit, Nest):
         return _NestText(unit, names).text()
-    parts = [_argument(operand, names) for operand in unit.operands]
-    return [unit.text.format(*parts, *(names.pointer(target) for target in unit.targets)) + ";"]
+    return _strip_text(unit, names) if isinstance(unit, Strip) else [_block_text(unit, unit.text, names)]
+
+
+def _block_text(block: Block, text: str, names: Names) -> str:
+    arguments = [_argument(operand, names) for operand in block.operands]
+    return text.format(*arguments, *(names.pointer(target) for target in block.targets)) + ";"
+
+
+def _strip_text(strip: Strip, names: Names) -> list[str]:
+    """One loop over strips; what the nests do before their loops and after them is done once."""
+    names = StripNames(names.placement, names.slots, names.numbers, strip.inner)
+    before: list[str] = []
+    inside: list[str] = []
+    after: list[str] = []
+    for k, unit in enumerate(strip.units):
+        if isinstance(unit, Nest):
+            text = _NestText(unit, names, f"{k}_")
+            before += text.before[0]
+            inside += text.loop("b", "e")
+            after += text.after[0]
+        elif isinstance(unit, Product):
+            inside.append(_block_text(unit, unit.call("b", unit.axis(strip.rows), "e - b"), names))
+    head = f"for (long b = 0, e; b < {strip.rows}; b = e) {{"
+    end = f"e = b + {ROWS} < {strip.rows} ? b + {ROWS} : {strip.rows};"
+    return ["{", *before, head, end, *inside, "}", *after, "}"]
 
 
 def _argument(operand: Operand, names: Names) -> str:
@@ -196,7 +228,7 @@ class Code:
         functions: list[list[str]] = []
         room = 0
         for unit in units:
-            room -= len(unit.statements) if isinstance(unit, Nest) else _BLOCK
+            room -= sum(len(leaf.statements) if isinstance(leaf, Nest) else _BLOCK for leaf in leaves_of(unit))
             if room < 0:
                 functions.append([])
                 room = _PART

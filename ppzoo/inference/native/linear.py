@@ -58,7 +58,11 @@ def product(builder: Builder, a: Value, b: Value) -> Value:
         result = builder.new((batch, n, m), torch.float64)
         kinds = "".join("v" if isinstance(operand, Load) else "s" for operand in (left, right))
         rows, columns, steps = result.view.stride(), left.strides, right.strides
-        inner = [n, k, m, *rows[1:], *columns[1:], *steps[1:]]
+        if batch == 1:
+            strides = (rows[1], rows[2], columns[1], columns[2], steps[1], steps[2])
+            builder.multiply(result, f"product_{kinds}", (n, k, m), strides, (left, right))
+            return result
+        inner = [n, k, m, *rows[1:], *columns[1:], *steps[1:], 0]
         moved = [f"{{{i}}} + {s[0]} * i" if s[0] else f"{{{i}}}" for i, s in ((2, rows), (0, columns), (1, steps))]
         text = f"for (long i = 0; i < {batch}; i++) product_{kinds}({', '.join([*moved, *map(str, inner)])})"
         builder.block([result], text, [left, right])

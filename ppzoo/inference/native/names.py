@@ -11,7 +11,7 @@ import torch
 from ppzoo.inference.native.schedule import Placement
 from ppzoo.inference.native.values import Buffer, Slot, letter
 
-__all__ = ["BodyNames", "Names", "c_type"]
+__all__ = ["BodyNames", "Names", "StripNames", "c_type"]
 
 _VARYING = re.compile(r"splat_([df])\((-?[0-9.e+-]+)\)")
 _FIXED = {"0.0", "1.0"}  # numbers that compilers simplify with
@@ -59,6 +59,22 @@ class Names:
     def literal(self, code: str) -> str:
         """A number in C."""
         return code
+
+
+@dataclass
+class StripNames(Names):
+    """Places of a strip that begins at row ``b``.
+
+    Attributes:
+        inner: How many elements of a row each buffer has of which only one strip is kept.
+    """
+
+    inner: dict[Buffer, int] = field(default_factory=dict)
+
+    def pointer(self, buffer: Buffer, offset: int = 0) -> str:
+        """A C pointer as if all rows were kept."""
+        pointer = super().pointer(buffer, offset)
+        return f"({pointer} - {self.inner[buffer]} * b)" if buffer in self.inner else pointer
 
 
 @dataclass

@@ -21,6 +21,7 @@ from ppzoo.inference.native.lowering import lower
 from ppzoo.inference.native.names import Names
 from ppzoo.inference.native.repeats import stretches
 from ppzoo.inference.native.schedule import live, place, reads_of, slots_of, split, written
+from ppzoo.inference.native.strips import stripped
 from ppzoo.inference.native.values import Buffer, Slot, Statement, Variable, is_plain
 
 __all__ = ["Field", "Source", "loop_source", "map_source"]
@@ -64,7 +65,7 @@ def map_source(graph: Graph, examples: Sequence[Tensor], width: int) -> Source:
     inputs = [builder.input(example) for example in examples]
     results = [builder.materialise(value) for value in lower(graph, inputs, builder)]
     before, after = [v.buffer for v in inputs], [r.buffer for r in results]
-    scheduled = stretches(_lean(builder.statements, after))
+    scheduled = stripped(stretches(_lean(builder.statements, after)), after)
     units = [unit for stretch in scheduled for unit in stretch.units]
     names = Names(place(units, before, after), slots_of(units))
     code = Code(names)
@@ -105,7 +106,8 @@ def loop_source(
     kept = [v.buffer for v in states] + [v.buffer for v in fresh]
     wanted = [*kept, *own]
     fixed, varying = split(_lean(builder.statements, wanted), own)
-    first, then = stretches(fixed), stretches(varying)
+    read_later = {buffer for statement in varying for buffer in reads_of(statement)}
+    first, then = stripped(stretches(fixed), read_later.union(kept)), stripped(stretches(varying), kept)
     before, units = ([unit for stretch in each for unit in stretch.units] for each in (first, then))
     names = Names(place([*before, *units], arriving, [*kept, *written(before)]), slots_of([*before, *units]))
     code = Code(names)

@@ -29,7 +29,7 @@ _WORTH = 1000  # statements that need not be compiled, at least
 class Stretch:
     """A part of a schedule: one run through the body of a loop if ``repeated``."""
 
-    units: list[Unit]
+    units: Sequence[Unit]
     repeated: bool
 
 

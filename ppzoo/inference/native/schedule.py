@@ -30,9 +30,23 @@ from ppzoo.inference.native.values import (
     Whole,
 )
 
-__all__ = ["Nest", "Unit", "live", "place", "schedule", "slots_of", "split", "targets_of", "written"]
+__all__ = [
+    "Leaf",
+    "Nest",
+    "Strip",
+    "Unit",
+    "leaves_of",
+    "live",
+    "place",
+    "schedule",
+    "slots_of",
+    "split",
+    "targets_of",
+    "written",
+]
 
 RESERVED = 1  # the arena's first word: lanes in which a position was out of range
+ROWS = 256  # of a strip
 _CAPACITY = 160  # statements in one nest: beyond it, registers and compilers suffer
 
 
@@ -48,11 +62,36 @@ class Nest:
     statements: list[Looped] = field(default_factory=list)
 
 
-Unit: TypeAlias = Nest | Block
+Leaf: TypeAlias = Nest | Block
+
+
+@dataclass(eq=False)
+class Strip:
+    """Units that run through the same rows, so many at a time.
+
+    Attributes:
+        units: In order.
+        rows: How many there are.
+        inner: Of buffers that only these units see, how many elements a row has; only one strip of them is kept.
+    """
+
+    units: list[Leaf]
+    rows: int
+    inner: dict[Buffer, int]
+
+
+Unit: TypeAlias = Leaf | Strip
+
+
+def leaves_of(unit: Unit) -> Sequence[Leaf]:
+    """The units of a strip, or the unit itself."""
+    return unit.units if isinstance(unit, Strip) else [unit]
 
 
 def statements_of(unit: Unit) -> Sequence[Statement]:
     """A unit's statements, in order."""
+    if isinstance(unit, Strip):
+        return [statement for leaf in unit.units for statement in statements_of(leaf)]
     return [unit] if isinstance(unit, Block) else unit.statements
 
 
@@ -105,7 +144,7 @@ def is_same_element(operand: Load, statement: Looped) -> bool:
 
 class _Scheduler:
     def __init__(self) -> None:
-        self.units: list[Unit] = []
+        self.units: list[Leaf] = []
         self.open: dict[int, list[int]] = {}  # by size, the nests that have room, in order
         self.written: dict[Buffer, int] = {}  # the last unit that writes it
         self.filled: dict[Buffer, int] = {}  # the same, without parts that stand alone
@@ -172,7 +211,7 @@ def split(statements: Sequence[Statement], inputs: Iterable[Buffer]) -> tuple[li
     return fixed, [statement for statement in statements if not varying.isdisjoint(targets_of(statement))]
 
 
-def schedule(statements: Sequence[Statement]) -> list[Unit]:
+def schedule(statements: Sequence[Statement]) -> list[Leaf]:
     """Loop nests and blocks in an order that respects every dependency."""
     scheduler = _Scheduler()
     for statement in statements:
@@ -204,23 +243,29 @@ def place(units: Sequence[Unit], before: Collection[Buffer], after: Collection[B
     """Place the buffers of a schedule; ``before`` are there from the start, ``after`` stay to the end."""
     first: dict[Buffer, int] = dict.fromkeys(before, -1)
     last: dict[Buffer, int] = dict.fromkeys(before, -1)
+    made: dict[Buffer, Leaf] = {}
     outer: set[Buffer] = set(before) | set(after)
-    for index, unit in enumerate(units):
-        for statement in statements_of(unit):
-            for buffer in targets_of(statement):
-                first.setdefault(buffer, index)
-                last[buffer] = index
-                if not isinstance(statement, Map) or statement.part is not None:
-                    outer.add(buffer)
-            for buffer in reads_of(statement):
-                if first[buffer] != index:
-                    outer.add(buffer)
-                last[buffer] = index
+    strips = [unit for unit in units if isinstance(unit, Strip)]
+    for index, unit in enumerate(units):  # within a strip nothing takes another's place: the next strip begins anew
+        for leaf in leaves_of(unit):
+            for statement in statements_of(leaf):
+                for buffer in targets_of(statement):
+                    first.setdefault(buffer, index)
+                    made.setdefault(buffer, leaf)
+                    last[buffer] = index
+                    if not isinstance(statement, Map) or statement.part is not None:
+                        outer.add(buffer)
+                for buffer in reads_of(statement):
+                    if made.get(buffer) is not leaf:
+                        outer.add(buffer)
+                    last[buffer] = index
     last.update(dict.fromkeys(after, len(units)))
-    return _pack(first, last, outer)
+    need = {buffer: words(buffer) for buffer in first}
+    need |= {b: words(Buffer(size * ROWS, b.dtype)) for strip in strips for b, size in strip.inner.items()}
+    return _pack(first, last, outer, need)
 
 
-def _pack(first: dict[Buffer, int], last: dict[Buffer, int], outer: set[Buffer]) -> Placement:
+def _pack(first: dict[Buffer, int], last: dict[Buffer, int], outer: set[Buffer], words: dict[Buffer, int]) -> Placement:
     """First fit over the arena's gaps, in order of birth."""
     offsets: dict[Buffer, int] = {}
     gaps: list[tuple[int, float]] = [(RESERVED, inf)]  # begin and end, in order
@@ -229,7 +274,7 @@ def _pack(first: dict[Buffer, int], last: dict[Buffer, int], outer: set[Buffer])
     for buffer in sorted((b for b in first if b in outer), key=lambda b: first[b]):
         while alive and alive[0][0] < first[buffer]:
             _free(gaps, *heappop(alive)[1:])
-        need = words(buffer)
+        need = words[buffer]
         i, (begin, end) = next((i, gap) for i, gap in enumerate(gaps) if gap[1] - gap[0] >= need)
         offsets[buffer] = begin
         if need > 0:

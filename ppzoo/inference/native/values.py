@@ -24,6 +24,7 @@ __all__ = [
     "Load",
     "Map",
     "Operand",
+    "Product",
     "Reduce",
     "Slot",
     "Splat",
@@ -223,6 +224,36 @@ class Block:
     targets: tuple[Buffer, ...]
     text: str
     operands: tuple[Operand, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Product(Block):
+    """A Block that is a matrix product, ``C[n][m] = sum_k A[n][k] B[k][m]``.
+
+    Attributes:
+        name: The C function.
+        sizes: ``n, k, m``.
+        strides: From row to row and from column to column of C, A and B.
+    """
+
+    name: str
+    sizes: tuple[int, int, int]
+    strides: tuple[int, int, int, int, int, int]
+
+    def axis(self, rows: int) -> str:
+        """Which of the sizes so many rows are."""
+        return "nkm"[self.sizes.index(rows)]
+
+    def call(self, begin: int | str = 0, axis: str = "", count: str = "") -> str:
+        """The call in C: of ``count`` of an axis from ``begin`` on, if there is one; sums go on from where they are."""
+        moves = {"n": (0, 2, None), "k": (None, 3, 4), "m": (1, None, 5), "": (None, None, None)}[axis]
+        places = [
+            f"{{{place}}}" if move is None else f"{{{place}}} + {self.strides[move]} * {begin}"
+            for place, move in zip((2, 0, 1), moves, strict=True)
+        ]
+        sizes = [count if name == axis else str(size) for name, size in zip("nkm", self.sizes, strict=True)]
+        more = f"{begin} > 0" if axis == "k" else "0"
+        return f"{self.name}({', '.join([*places, *sizes, *map(str, self.strides), more])})"
 
 
 Statement: TypeAlias = Map | Update | Reduce | Block

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ppzoo.inference.graph.graph import Graph, Node
 from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import Unsupported, compile_map
 from ppzoo.inference.native.indexing import OPERATIONS
@@ -97,10 +98,12 @@ def test_a_known_position_out_of_range_is_never_compiled():
 
 
 def test_a_computed_mask_is_unsupported():
-    builder_input = torch.zeros(3)
-    graph = record(lambda x: x[x > 0], [builder_input])
+    example = torch.zeros(3)
+    x = Node().like(example)
+    mask = Node(aten.gt.Scalar, (x, 0)).like(example > 0)
+    graph = Graph([x], [mask, chosen := Node(aten.index.Tensor, (x, [mask]))], chosen)
     with pytest.raises(Unsupported, match="mask"):
-        compile_map(graph, [builder_input])
+        compile_map(graph, [example])
 
 
 def test_every_operation_has_a_case(seen):

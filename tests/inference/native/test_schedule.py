@@ -77,7 +77,7 @@ def test_each_buffer_takes_the_first_gap_among_those_alive():
         buffers = [Buffer(draw.randint(1, 9), torch.float64) for _ in range(draw.randint(1, 40))]
         first = {buffer: draw.randint(-1, 30) for buffer in buffers}
         last = {buffer: born + draw.randint(0, 12) for buffer, born in first.items()}
-        placement = _pack(first, last, set(buffers))
+        placement = _pack(first, last, set(buffers), {buffer: buffer.size for buffer in buffers})
         placed: list[Buffer] = []
         for buffer in sorted(buffers, key=lambda b: first[b]):
             alive = [(placement.offsets[b], placement.offsets[b] + b.size) for b in placed if last[b] >= first[buffer]]

@@ -1,0 +1,181 @@
+"""Loss and gradients of a pair, traced once and replayed with fresh draws; or computed by the program, step by step.
+
+A program whose structure does not change from run to run is a flat graph: its parameters, the rows of a minibatch and
+the buffers of its modules go in, the loss and the gradients come out, and random draws stay operations that draw anew
+each time. Pyro's Python, which takes most of a small model's step, is gone. The same draws give the same loss as the
+program itself: this is checked when a graph is made, and a program that fails it keeps to the slower road.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppzoo.datasets.arguments import Arguments
+from ppzoo.inference.graph.graph import Graph, Node, writes
+from ppzoo.inference.graph.recording import record
+from ppzoo.inference.graph.simplify import simplify
+from ppzoo.inference.graph.tracing import NotTraceable, refusing
+from ppzoo.inference.objectives import Loss
+from ppzoo.inference.remembering import remembered
+
+__all__ = ["Gradients", "Step"]
+
+Gradients = list[Tensor | None]
+
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+
+class Step:
+    """``step(data) -> loss, gradients``, by a graph where the program is one.
+
+    Attributes:
+        road: ``"traced graph"`` or ``"the program itself"``.
+        reason: Why not the graph; empty for it.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Arguments], Loss],
+        parameters: Sequence[Tensor],
+        buffers: Sequence[Tensor],
+        data: Arguments,
+        *,
+        fixed: bool,
+        programs: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        """Trace a loss of the data.
+
+        Args:
+            loss: Runs the program.
+            parameters: What to differentiate with respect to; leaves that the program finds by itself.
+            buffers: Tensors that it changes or reads beside them.
+            data: What a step sees.
+            fixed: Whether every step sees these very data.
+            programs: What the loss runs, to be looked at for what it remembers.
+        """
+        self._loss, self._parameters, self._buffers = loss, list(parameters), list(buffers)
+        self._fixed = fixed
+        self._graph: Graph | None = None
+        self.road, self.reason = "the program itself", ""
+        try:
+            with _kept(self._buffers), _draws_again():
+                graph = self._traced(data, programs)
+            self._check(graph, data)
+            self._graph, self.road = graph, "traced graph"
+        except NotTraceable as error:
+            self.reason = str(error)
+
+    def __call__(self, data: Arguments) -> tuple[Tensor, Gradients]:
+        """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one."""
+        return self._by_program(data) if self._graph is None else self._by_graph(data, self._graph)
+
+    def _by_program(self, data: Arguments) -> tuple[Tensor, Gradients]:
+        value, surrogate = self._loss(data)
+        if not surrogate.requires_grad:
+            return value.detach(), [None] * len(self._parameters)
+        return value.detach(), list(torch.autograd.grad(surrogate, self._parameters, allow_unused=True))
+
+    def _by_graph(self, data: Arguments, graph: Graph) -> tuple[Tensor, Gradients]:
+        with torch.no_grad():
+            value, gradients = graph(*self._rows(data), *self._parameters, *self._buffers)
+        return value, gradients
+
+    def _rows(self, data: Arguments) -> list[Tensor]:
+        return [] if self._fixed else [value for value in _values(data) if isinstance(value, Tensor)]
+
+    def _traced(self, data: Arguments, programs: Sequence[Callable[..., Any]]) -> Graph:
+        def run(*rows: Tensor) -> tuple[Tensor, Gradients]:
+            return self._by_program(data if self._fixed else _filled(data, rows))
+
+        before = remembered(*programs)
+        with refusing():
+            first, second = (
+                record(run, self._rows(data), adopted=[*self._parameters, *self._buffers]) for _ in range(2)
+            )
+        if not _alike(first, second):
+            raise NotTraceable("its structure changes from run to run")
+        if before != remembered(*programs):
+            raise NotTraceable("it remembers something from run to run")
+        return first if any(writes(call.target) for call in first.calls) else simplify(first)
+
+    def _check(self, graph: Graph, data: Arguments) -> None:
+        """The graph gives what the program gives for the same draws."""
+        with _kept(self._buffers), _draws_again():
+            expected = self._by_program(data)
+        with _kept(self._buffers), _draws_again():
+            found = self._by_graph(data, graph)
+        for mine, theirs in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+            if (mine is None) != (theirs is None):
+                raise NotTraceable("it trains other parameters than the program")
+            if mine is not None and theirs is not None:
+                tolerance = _TOLERANCE.get(theirs.dtype, _TOLERANCE[torch.float32])
+                scale = float(theirs.abs().max()) if theirs.numel() else 0.0
+                if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
+                    raise NotTraceable("it gives other numbers than the program: its structure depends on values")
+
+
+def _values(data: Arguments) -> Iterator[Any]:
+    yield from data.args
+    yield from data.kwargs.values()
+
+
+def _filled(data: Arguments, rows: Sequence[Tensor]) -> Arguments:
+    """The data with these tensors in the places of its own."""
+    given = iter(rows)
+
+    def fill(value: Any) -> Any:
+        return next(given) if isinstance(value, Tensor) else value
+
+    args = tuple(fill(value) for value in data.args)
+    return replace(data, args=args, kwargs={name: fill(value) for name, value in data.kwargs.items()})
+
+
+def _alike(one: Graph, other: Graph) -> bool:
+    """Whether two recordings are of the same operations on the same values."""
+    twin: dict[Node, Node] = dict(zip(one.inputs, other.inputs, strict=True))
+
+    def match(a: Any, b: Any) -> bool:
+        if isinstance(a, Node) and isinstance(b, Node):
+            if a.constant is None or b.constant is None:
+                return twin.get(a) is b
+            return a.constant is b.constant or _equal(a.constant, b.constant)
+        if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+            return len(a) == len(b) and all(map(match, a, b))
+        if isinstance(a, dict) and isinstance(b, dict):
+            return a.keys() == b.keys() and all(match(a[key], b[key]) for key in a)
+        return type(a) is type(b) and (a == b or repr(a) == repr(b))  # NaN is not itself
+
+    for a, b in zip(one.calls, other.calls, strict=False):
+        if a.target is not b.target or not match((a.args, a.kwargs), (b.args, b.kwargs)):
+            return False
+        twin[a] = b
+    return len(one.calls) == len(other.calls)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True)
+
+
+@contextmanager
+def _kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """What happens to the tensors inside is forgotten."""
+    before = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+
+
+@contextmanager
+def _draws_again() -> Iterator[None]:
+    """Random draws inside come again afterwards, on every device."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        yield
