@@ -28,13 +28,12 @@ from ppzoo.errors import ModelError, PPZooError
 from ppzoo.inference.density import Density
 from ppzoo.inference.door import MatrixError, check_steady, failed_at_values
 from ppzoo.inference.draws import map_draws
-from ppzoo.inference.graph.tracing import NotTraceable, refusing, trace
+from ppzoo.inference.graph.tracing import NotTraceable, refusing, tolerance_of, trace
 
 __all__ = ["FlatDensity", "flatten"]
 
 _CHECKS = 3  # points at which another road must agree with the program itself
 _ELEMENTS_AT_ONCE = 2**20  # of one intermediate, of which some tens are alive
-_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 Function = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -101,7 +100,7 @@ def flatten(density: Density, like: Tensor) -> FlatDensity:
         )
     like = like.new_zeros(size)
     points = torch.linspace(-1.0, 1.0, _CHECKS * size, dtype=like.dtype, device=like.device).reshape(_CHECKS, size)
-    check_steady(density, [density.named(point) for point in points], tolerance=_tolerance(like))
+    check_steady(density, [density.named(point) for point in points], tolerance=tolerance_of(like))
     program = _forgiving(_one_chain(density))
     reasons = []
     for road, build in (("graph", _graph), ("chains as a batch dimension", _batched)):
@@ -183,13 +182,9 @@ def _check(function: Function, program: Function, points: Tensor) -> None:
     with refusing():
         found = torch.func.vmap(function)(points)
     for mine, theirs in zip(found, _stacked([program(point) for point in points]), strict=True):
-        tolerance = _tolerance(theirs)
+        tolerance = tolerance_of(theirs)
         if mine.shape != theirs.shape or not torch.allclose(mine, theirs, tolerance, tolerance, equal_nan=True):
             raise NotTraceable("it gives other numbers than the program: its structure depends on values")
-
-
-def _tolerance(like: Tensor) -> float:
-    return _TOLERANCE.get(like.dtype, _TOLERANCE[torch.float32])
 
 
 def _stacked(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -17,18 +17,16 @@ import torch
 from torch import Tensor
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.graph.graph import Graph, Node, writes
+from ppzoo.inference.graph.graph import Graph, Node
 from ppzoo.inference.graph.recording import record
 from ppzoo.inference.graph.simplify import simplify
-from ppzoo.inference.graph.tracing import NotTraceable, refusing
+from ppzoo.inference.graph.tracing import NotTraceable, refusing, tolerance_of
 from ppzoo.inference.objectives import Loss
 from ppzoo.inference.remembering import remembered
 
 __all__ = ["Gradients", "Step"]
 
 Gradients = list[Tensor | None]
-
-_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 class Step:
@@ -102,7 +100,7 @@ class Step:
             raise NotTraceable("its structure changes from run to run")
         if before != remembered(*programs):
             raise NotTraceable("it remembers something from run to run")
-        return first if any(writes(call.target) for call in first.calls) else simplify(first)
+        return first if first.writes else simplify(first)
 
     def _check(self, graph: Graph, data: Arguments) -> None:
         """The graph gives what the program gives for the same draws."""
@@ -114,7 +112,7 @@ class Step:
             if (mine is None) != (theirs is None):
                 raise NotTraceable("it trains other parameters than the program")
             if mine is not None and theirs is not None:
-                tolerance = _TOLERANCE.get(theirs.dtype, _TOLERANCE[torch.float32])
+                tolerance = tolerance_of(theirs)
                 scale = float(theirs.abs().max()) if theirs.numel() else 0.0
                 if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
                     raise NotTraceable("it gives other numbers than the program: its structure depends on values")

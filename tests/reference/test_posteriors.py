@@ -34,7 +34,7 @@ HARDER = {
     "radon_contextual_effects_minnesota_halfnormal": {"method": "mams", "draws": 8000},
     "synthetic_item_response_theory": {"draws": 2000},
     # a second mode far below the first, where a uniform start may end; and heavy tails
-    "one_comp_mm_elim_abs-one_comp_mm_elim_abs": {"target_accept": 0.95, "draws": 8000, "init": "pathfinder"},
+    "one_comp_mm_elim_abs-one_comp_mm_elim_abs": {"target_accept": 0.95, "draws": 32000, "init": "pathfinder"},
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Graph", "Node", "is_random", "map_leaves", "nodes_in", "taking_graphs", "writes"]
+__all__ = ["Graph", "Node", "holds", "is_random", "map_leaves", "nodes_in", "taking_graphs", "writes"]
 
 Taker: TypeAlias = Callable[["Graph", tuple[Tensor, ...]], Any]
 _taker: ContextVar[Taker | None] = ContextVar("taker", default=None)
@@ -76,6 +76,11 @@ class Graph:
         """The tensors that are the same in every call."""
         nodes = dict.fromkeys([*(node for call in self.calls for node in call.sources), *nodes_in(self.outputs)])
         return [node.constant for node in nodes if node.constant is not None]
+
+    @property
+    def writes(self) -> bool:
+        """Whether some operation changes one of its arguments."""
+        return any(writes(call.target) for call in self.calls)
 
     def __call__(self, *tensors: Tensor) -> Any:
         """The outputs for these inputs."""
@@ -178,6 +183,15 @@ def nodes_in(tree: Any) -> list[Node]:
     elif not isinstance(tree, (tuple, list)):
         return []
     return [node for item in tree for node in nodes_in(item)]
+
+
+def holds(tree: Any, kind: type) -> bool:
+    """Whether some leaf is of a type."""
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (tuple, list)):
+        return isinstance(tree, kind)
+    return any(holds(item, kind) for item in tree)
 
 
 def is_random(target: Any) -> bool:

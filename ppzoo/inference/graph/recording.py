@@ -40,8 +40,8 @@ def record(
     Args:
         function: From tensors to a tensor, or a tuple or list of some.
         examples: One tensor per argument.
-        adopted: Tensors that the function finds elsewhere, parameters say, and that are inputs too, after the others.
         parts: Operations that are recorded as what their functions run instead, among which they may be themselves.
+        adopted: Tensors that the function finds elsewhere, parameters say, and that are inputs too, after the others.
 
     Returns:
         Calls of aten operations and of graphs. Its constants are the other tensors that the function found elsewhere.
@@ -64,7 +64,7 @@ def functional(graph: Graph, examples: Sequence[Tensor]) -> Graph:
     What a recording leaves of them goes by torch's way, which is slow at first: to check the shape of a write it loads
     the compiler.
     """
-    if any(writes(node.target) for node in graph.calls):
+    if graph.writes:
         return record(torch.func.functionalize(graph.run, remove="mutations"), examples)
     return graph
 

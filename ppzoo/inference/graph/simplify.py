@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppzoo.inference.graph.graph import Graph, Node, is_random, map_leaves
+from ppzoo.inference.graph.graph import Graph, Node, holds, is_random, map_leaves
 
 __all__ = ["simplify"]
 
@@ -68,7 +68,7 @@ class _Simplifier:
         target = _aten.reshape.default if target in _VIEWS else target  # its source may be laid out anew
         if is_random(target):
             return self._made(target, args, kwargs, like)
-        if not _any_node(args) and not _any_node(kwargs):
+        if not holds((args, kwargs), Node):
             return target(*args, **kwargs)
         rewritten = self._rewrite(target, args, kwargs, like)
         if rewritten is not None:
@@ -124,14 +124,6 @@ class _Simplifier:
             same = (repr(number), tuple(tensor.shape), tensor.dtype, tensor.device)
             self.keys[id(tensor)] = ("constant", id(tensor)) if number is None else ("constant", *same)
         return self.keys[id(tensor)]
-
-
-def _any_node(tree: Any) -> bool:
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (tuple, list)):
-        return isinstance(tree, Node)
-    return any(_any_node(item) for item in tree)
 
 
 def _example(value: Any) -> Any:

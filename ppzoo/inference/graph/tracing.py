@@ -22,7 +22,7 @@ from ppzoo.inference.graph.simplify import simplify
 from ppzoo.inference.program import first_words
 from ppzoo.isolation import uncollected
 
-__all__ = ["NotTraceable", "map_chains", "refusing", "trace"]
+__all__ = ["NotTraceable", "map_chains", "refusing", "tolerance_of", "trace"]
 
 
 class NotTraceable(Exception):  # noqa: N818  # a turn of the road, not a user's error
@@ -65,6 +65,11 @@ def refusing() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
         raise NotTraceable(f"{type(error).__name__}: {first_words(error)}") from error
+
+
+def tolerance_of(like: Tensor) -> float:
+    """How far numbers of a graph may be from the program's, of this one's type; else it computes something else."""
+    return 1e-8 if like.dtype == torch.float64 else 1e-3
 
 
 def _recorded(function: Callable[..., Any], examples: Sequence[Tensor], parts: Parts) -> Graph:

@@ -161,9 +161,7 @@ class Builder:
         operands: tuple[Operand, Operand],
     ) -> None:
         """Fill a new target by a matrix product."""
-        made = Product((target.buffer,), "", operands, name, sizes, strides)
-        made.text = made.call()
-        self.statements.append(made)
+        self.statements.append(Product((target.buffer,), operands, name, sizes, strides))
 
     def copy_into(self, target: Variable, value: Value, *, alone: bool = False, add: bool = False) -> None:
         """``target[...] = value`` or ``+= value``, broadcast: ``target`` may be a view of part of a new buffer."""

@@ -16,7 +16,7 @@ from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ppzoo.inference.graph.graph import Graph, Node, map_leaves
+from ppzoo.inference.graph.graph import Graph, Node, holds, map_leaves
 from ppzoo.inference.graph.recording import functional, record
 from ppzoo.inference.native import arithmetic, factors, indexing, linear, pointwise, reductions, shaping
 from ppzoo.inference.native.builder import Builder
@@ -90,14 +90,6 @@ def _factored_transposed(graph: Graph) -> set[Node]:
     return {node for node in determinants if not any(solves(part) for part in users[node])}
 
 
-def _has_variable(tree: Any) -> bool:
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (tuple, list)):
-        return isinstance(tree, Variable)
-    return any(_has_variable(item) for item in tree)
-
-
 def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """One operation: folded, looked up, viewed, or taken apart."""
     if target is operator.getitem:
@@ -107,7 +99,7 @@ def _call(builder: Builder, target: Any, args: Sequence[Any], kwargs: dict[str, 
     if torch.Tag.nondeterministic_seeded in target.tags:
         raise Unsupported(f"random numbers inside the graph ({target})")
     try:
-        if not (_has_variable(args) or _has_variable(kwargs)):
+        if not holds((args, kwargs), Variable):
             with torch.no_grad():
                 return target(*args, **kwargs)
         if torch.Tag.pointwise in target.tags and not kwargs:
@@ -149,7 +141,7 @@ def _rows(builder: Builder, args: Sequence[Any]) -> list[list[Any]] | None:
 
 
 def _assembled(builder: Builder, rows: Sequence[Value]) -> Value:
-    if not _has_variable(rows):
+    if not holds(rows, Variable):
         return torch.cat([torch.as_tensor(row) for row in rows])
     result = builder.new((len(rows),), dtype_of(rows[0]))
     return builder.assemble(result, pieces((result.view[i : i + 1], row) for i, row in enumerate(rows)))

@@ -106,15 +106,14 @@ def loop_source(
     kept = [v.buffer for v in states] + [v.buffer for v in fresh]
     wanted = [*kept, *own]
     fixed, varying = split(_lean(builder.statements, wanted), own)
-    read_later = {buffer for statement in varying for buffer in reads_of(statement)}
-    first, then = stripped(stretches(fixed), read_later.union(kept)), stripped(stretches(varying), kept)
+    heard = {buffer for statement in varying for buffer in reads_of(statement)}
+    first, then = stripped(stretches(fixed), heard.union(kept)), stripped(stretches(varying), kept)
     before, units = ([unit for stretch in each for unit in stretch.units] for each in (first, then))
     names = Names(place([*before, *units], arriving, [*kept, *written(before)]), slots_of([*before, *units]))
     code = Code(names)
     first_calls, calls = code.add(first), code.add(then)
     emit, *rows = fresh
     s, n, r = len(states), len(noises), len(rows)
-    heard = {buffer for statement in varying for buffer in reads_of(statement)}
     text = f"""{prelude(width)}{code.text}
 static void first(const void *const *restrict d, D *restrict a) {{
 {first_calls}}}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ppzoo.inference.native.layout import sizes, spread
 from ppzoo.inference.native.repeats import Stretch
@@ -31,22 +32,16 @@ class _Access:
     def read(self, operand: Operand, stride: int, reach: int, rows: int) -> None:
         """An operand that moves by a stride from row to row, and within one up to ``reach``."""
         if isinstance(operand, Whole) and isinstance(operand.source, Buffer):
-            self.reads[operand.source] = False
+            self.add({operand.source: False}, {})
         elif isinstance(operand, Load):
             row = operand.buffer.size // rows
-            by_row = stride == row and operand.offset + reach < row
-            self.reads[operand.buffer] = self.reads.get(operand.buffer, True) and by_row
+            self.add({operand.buffer: stride == row and operand.offset + reach < row}, {})
 
-    def write(self, buffer: Buffer, *, by_row: bool) -> None:
-        """A buffer that is written row by row, or as a whole when the last row is done."""
-        self.writes[buffer] = self.writes.get(buffer, True) and by_row
-
-    def add(self, other: _Access) -> None:
-        """All that another does, too."""
-        for buffer, by_row in other.reads.items():
-            self.reads[buffer] = self.reads.get(buffer, True) and by_row
-        for buffer, by_row in other.writes.items():
-            self.write(buffer, by_row=by_row)
+    def add(self, reads: dict[Buffer, bool], writes: dict[Buffer, bool]) -> None:
+        """Reads and writes beside those so far."""
+        for known, more in ((self.reads, reads), (self.writes, writes)):
+            for buffer, by_row in more.items():
+                known[buffer] = known.get(buffer, True) and by_row
 
     def before(self, other: _Access) -> bool:
         """Whether the other can follow in the same strip: it reads what is done by then, and overwrites nothing."""
@@ -83,17 +78,15 @@ def in_strips(units: Sequence[Leaf], read_elsewhere: Collection[Buffer]) -> list
     result: list[Unit] = []
     while left:
         rows = _rows(left[0])
-        ahead, run, left = _run(left, rows) if rows >= _FEWEST else ([], left[:1], left[1:])
-        result += ahead
-        if len(run) == 1:
-            result += run
+        run = _run(left, rows) if rows >= _FEWEST else _Run([], left[:1], left[1:], {})
+        left = run.left
+        result += run.ahead
+        if len(run.units) == 1:
+            result += run.units
             continue
-        done = _Access()
-        for unit in run:
-            done.add(_access(unit, rows) or _Access())
         kept = {buffer for unit in left for buffer in _read(unit)}.union(read_elsewhere)
-        inner = {b: b.size // rows for b, by_row in done.writes.items() if by_row and b not in kept}
-        result.append(Strip(run, rows, inner))
+        inner = {b: b.size // rows for b, by_row in run.writes.items() if by_row and b not in kept}
+        result.append(Strip(run.units, rows, inner))
     return result
 
 
@@ -104,8 +97,17 @@ def _rows(unit: Leaf) -> int:
     return max(unit.sizes) if isinstance(unit, Product) else 0
 
 
-def _run(units: list[Leaf], rows: int) -> tuple[list[Leaf], list[Leaf], list[Leaf]]:
-    """The first unit with those that can follow it in one loop over strips; what comes before them, and after."""
+class _Run(NamedTuple):
+    """Units of one loop over strips; what comes before them, and after; what they write, and whether row by row."""
+
+    ahead: list[Leaf]
+    units: list[Leaf]
+    left: list[Leaf]
+    writes: dict[Buffer, bool]
+
+
+def _run(units: list[Leaf], rows: int) -> _Run:
+    """The first unit with those that can follow it in one loop."""
     ahead: list[Leaf] = []
     run: list[Leaf] = []
     passed: list[Leaf] = []
@@ -114,14 +116,14 @@ def _run(units: list[Leaf], rows: int) -> tuple[list[Leaf], list[Leaf], list[Lea
         access = _access(unit, rows)
         if access is not None and done.before(access) and not _needs(unit, passed):
             run.append(unit)
-            done.add(access)
+            done.add(access.reads, access.writes)
         elif not run:
-            return [], units[:1], units[1:]
+            return _Run([], units[:1], units[1:], {})
         elif access is not None or len(passed) + len(ahead) == _PASSED:
-            return ahead, run, [*passed, *units[k:]]
+            return _Run(ahead, run, [*passed, *units[k:]], done.writes)
         else:
             (passed if _needs(unit, [*run, *passed]) else ahead).append(unit)
-    return ahead, run, passed
+    return _Run(ahead, run, passed, done.writes)
 
 
 def _needs(unit: Leaf, others: Sequence[Leaf]) -> bool:
@@ -155,12 +157,12 @@ def _of_nest(nest: Nest, rows: int) -> _Access | None:
             reach = sum((n - 1) * s for n, s in zip(dims[1:], strides[1:], strict=False))
             access.read(operand, strides[0], reach, rows)
         if isinstance(statement, Map) and statement.part is None:
-            access.write(statement.target, by_row=True)
+            access.add({}, {statement.target: True})
         elif isinstance(statement, Reduce):
             stride = spread(statement.shape, statement.strides, dims)[0]
             if stride not in {0, statement.target.size // rows}:
                 return None
-            access.write(statement.target, by_row=stride > 0)
+            access.add({}, {statement.target: stride > 0})
         else:
             return None
     return access
@@ -174,5 +176,5 @@ def _of_product(product: Product, rows: int) -> _Access:
     a_step, a_reach, b_step, b_reach = steps[axis]
     access.read(left, a_step, a_reach, rows)
     access.read(right, b_step, b_reach, rows)
-    access.write(product.targets[0], by_row=axis == "n" or (axis == "m" and n == 1))
+    access.add({}, {product.targets[0]: axis == "n" or (axis == "m" and n == 1)})
     return access

@@ -8,7 +8,7 @@ view operation is torch's own. A *slot* is memory that all lanes share: data, or
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -236,9 +236,13 @@ class Product(Block):
         strides: From row to row and from column to column of C, A and B.
     """
 
+    text: str = field(init=False)
     name: str
     sizes: tuple[int, int, int]
     strides: tuple[int, int, int, int, int, int]
+
+    def __post_init__(self) -> None:
+        self.text = self.call()
 
     def axis(self, rows: int) -> str:
         """Which of the sizes so many rows are."""

@@ -14,17 +14,9 @@ from ppzoo.inference.native.lowering import lower
 from ppzoo.inference.native.program import map_source, prelude
 from ppzoo.inference.native.repeats import bodies, stretches
 from ppzoo.inference.native.schedule import live, targets_of
+from tests.inference.native.gradients import with_gradient
 
 STEPS = 60
-
-
-def with_gradient(function):
-    def both(x):
-        leaf = x.detach().requires_grad_(True)
-        value = function(leaf)
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
-
-    return both
 
 
 def runge_kutta(x):

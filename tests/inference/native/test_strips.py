@@ -8,21 +8,13 @@ import torch
 from ppzoo.inference.graph.recording import record
 from ppzoo.inference.native import compile_map
 from ppzoo.inference.native.program import map_source
+from tests.inference.native.gradients import with_gradient
 
 N, K = 1100, 7
 F = torch.float64
 DATA = torch.randn(N, K, dtype=F, generator=torch.Generator().manual_seed(0))
 Y = (DATA[:, 0] > 0).to(F)
 GROUP = torch.arange(N) % 5
-
-
-def with_gradient(function):
-    def both(x):
-        leaf = x.detach().requires_grad_(True)
-        value = function(leaf)
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
-
-    return both
 
 
 def logistic(x):
