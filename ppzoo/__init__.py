@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ppzoo.inference.exact import Exact
     from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
     from ppzoo.inference.mcmc.samplers import HMC, MAMS, NUTS, ChEES
-    from ppzoo.inference.svi import SVI
+    from ppzoo.inference.variational.svi import SVI
     from ppzoo.result import Fit
     from ppzoo.saving import load
     from ppzoo.zoo import Card, create_model, list_models, model_card
@@ -68,7 +68,7 @@ _HOMES = {
     "OptionError": "ppzoo.errors",
     "PPZooError": "ppzoo.errors",
     "PyroNUTS": "ppzoo.inference.mcmc.pyro_nuts",
-    "SVI": "ppzoo.inference.svi",
+    "SVI": "ppzoo.inference.variational.svi",
     "SiteTable": "ppzoo.checking",
     "StorageError": "ppzoo.errors",
     "check": "ppzoo.checking",

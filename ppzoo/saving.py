@@ -24,10 +24,10 @@ import ppzoo
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import PPZooError, StorageError
-from ppzoo.inference.guides import GUIDES, choose_guide
 from ppzoo.inference.methods import METHODS, method_value
 from ppzoo.inference.outcome import Method, Outcome, Run
 from ppzoo.inference.program import Pair, copy_model, entry_point, has_method, sites_of
+from ppzoo.inference.variational.guides import GUIDES, choose_guide
 from ppzoo.isolation import isolated
 from ppzoo.result import Fit
 from ppzoo.storage.folder import Folder, read_folder, write_folder

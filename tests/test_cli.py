@@ -260,7 +260,7 @@ def test_wrong_input_exits_with_2_says_what_is_wrong_and_writes_nothing(coin, co
 
 
 def test_ctrl_c_is_one_plain_line(coin, monkeypatch):
-    from ppzoo.inference.svi import SVI
+    from ppzoo.inference.variational.svi import SVI
 
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ losses, statistics and findings. Methods never import a concrete model; they loo
 
 Samplers and whatever else looks at a posterior stand on its log density: ``density`` has it over named unconstrained
 values, ``flat`` over one vector per chain, by the fastest of three roads; ``graph`` traces and simplifies, ``native``
-compiles, ``mcmc`` samples.
+compiles, ``mcmc`` samples. ``variational`` trains a guide.
 
 Shapes: ``S`` draws, ``C`` chains, ``N`` rows. Log densities, losses and bounds are in nats.
 """

@@ -13,9 +13,9 @@ import torch
 
 from ppzoo.checks import check_integer, check_real
 from ppzoo.errors import FitError, ModelError
-from ppzoo.inference.descent import cosine_decay
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, has_method
+from ppzoo.inference.variational.descent import cosine_decay
 from ppzoo.progress import Progress
 
 __all__ = ["Adversarial"]

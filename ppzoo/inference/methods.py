@@ -13,7 +13,7 @@ from ppzoo.inference.outcome import Method
 __all__ = ["METHODS", "method_value"]
 
 METHODS = {
-    "svi": "ppzoo.inference.svi:SVI",
+    "svi": "ppzoo.inference.variational.svi:SVI",
     "nuts": "ppzoo.inference.mcmc.samplers:NUTS",
     "hmc": "ppzoo.inference.mcmc.samplers:HMC",
     "chees": "ppzoo.inference.mcmc.samplers:ChEES",

@@ -12,7 +12,7 @@ VARIATIONAL = (
     Mutant(
         "scores pull the wrong way",
         "Draws that cannot be differentiated through are made likelier where they cost more.",
-        "inference/objectives.py",
+        "inference/variational/objectives.py",
         "- joint - sum(scores)",
         "- joint + sum(scores)",
         ("inference/test_objectives.py",),
@@ -28,7 +28,7 @@ VARIATIONAL = (
     Mutant(
         "a traced step sees the rows that it was traced with",
         "The rows of a minibatch are constants of the graph.",
-        "inference/step.py",
+        "inference/variational/step.py",
         "return [] if self._fixed else",
         "return [] if data else",
         STEP,
@@ -36,7 +36,7 @@ VARIATIONAL = (
     Mutant(
         "a program's counter is not looked at",
         "What a program keeps in its closure from run to run is overlooked, and the first run replayed for ever.",
-        "inference/remembering.py",
+        "inference/variational/remembering.py",
         "for cell in function.__closure__ or ():",
         "for cell in ():",
         ("inference/test_remembering.py", "inference/test_step.py"),

@@ -17,7 +17,7 @@ Taker: TypeAlias = Callable[["Graph", tuple[Tensor, ...]], Any]
 _taker: ContextVar[Taker | None] = ContextVar("taker", default=None)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Node:
     """What one operation returns, or an input, or a constant: these have no operation.
 
@@ -38,6 +38,11 @@ class Node:
     dtype: torch.dtype | None = None
     device: torch.device | None = None
     constant: Tensor | None = None
+
+    def __repr__(self) -> str:
+        """This node alone; those before it would be the whole graph."""
+        what = self.target or ("input" if self.constant is None else "constant")
+        return f"<{what} {self.shape} {self.dtype}>"
 
     def like(self, tensor: Tensor) -> Node:
         """This node, of which the tensor is an example."""

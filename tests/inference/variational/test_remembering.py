@@ -10,7 +10,7 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
-from ppzoo.inference.remembering import remembered
+from ppzoo.inference.variational.remembering import remembered
 
 TOTAL = [0]
 TICKS = itertools.count()

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.objectives import elbo, traces
-from ppzoo.inference.step import Step
+from ppzoo.inference.variational.objectives import elbo, traces
+from ppzoo.inference.variational.step import Step
 from ppzoo.isolation import isolated
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4], dtype=torch.float64)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ppzoo.errors import FitError
-from ppzoo.inference.descent import Descent, constant, cosine_decay
+from ppzoo.inference.variational.descent import Descent, constant, cosine_decay
 
 
 def descent(at, lr=0.05, clip=None, decay=constant):

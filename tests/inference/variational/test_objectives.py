@@ -11,7 +11,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.objectives import elbo, traces
+from ppzoo.inference.variational.objectives import elbo, traces
 from ppzoo.isolation import isolated
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4], dtype=torch.float64)

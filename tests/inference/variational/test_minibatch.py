@@ -11,8 +11,8 @@ from pyro import poutine
 import ppzoo
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.minibatch import Minibatches
 from ppzoo.inference.program import Pair, trace_of
+from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.isolation import isolated
 
 X = torch.arange(12.0, dtype=torch.float64) / 10

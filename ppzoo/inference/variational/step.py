@@ -21,8 +21,8 @@ from ppzoo.inference.graph.graph import Graph, Node
 from ppzoo.inference.graph.recording import record
 from ppzoo.inference.graph.simplify import simplify
 from ppzoo.inference.graph.tracing import NotTraceable, refusing, tolerance_of
-from ppzoo.inference.objectives import Loss
-from ppzoo.inference.remembering import remembered
+from ppzoo.inference.variational.objectives import Loss
+from ppzoo.inference.variational.remembering import remembered
 
 __all__ = ["Gradients", "Step"]
 

@@ -12,7 +12,7 @@ import torch
 
 import ppzoo
 from ppzoo.errors import FitError, ModelError, OptionError
-from ppzoo.inference.svi import SVI
+from ppzoo.inference.variational.svi import SVI
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4])
 

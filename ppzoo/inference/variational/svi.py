@@ -21,13 +21,13 @@ from torch import Tensor
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import OptionError
-from ppzoo.inference.descent import Descent, constant, cosine_decay
-from ppzoo.inference.guides import check_guide, check_guide_option, choose_guide
-from ppzoo.inference.minibatch import Minibatches
-from ppzoo.inference.objectives import Loss, elbo, traces
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Pair, Site, check_program_like, has_method, sites_of
-from ppzoo.inference.step import Step
+from ppzoo.inference.variational.descent import Descent, constant, cosine_decay
+from ppzoo.inference.variational.guides import check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.minibatch import Minibatches
+from ppzoo.inference.variational.objectives import Loss, elbo, traces
+from ppzoo.inference.variational.step import Step
 from ppzoo.progress import Progress
 
 __all__ = ["SVI"]
