@@ -27,6 +27,7 @@ from ppzoo.inference.start import prior_median
 from ppzoo.isolation import Store
 
 __all__ = [
+    "Guide",
     "Pair",
     "Site",
     "check_program_like",
@@ -156,6 +157,11 @@ class Pair:
             return {}
         slopes: tuple[Tensor | None, ...] = torch.autograd.grad(density, list(named.values()), allow_unused=True)
         return {name: named[name].detach() for name, slope in zip(named, slopes, strict=True) if slope is not None}
+
+    def twin(self) -> Pair:
+        """The same program on the same data, with parameters of its own."""
+        owner = copy_model(self.owner)
+        return Pair(owner, entry_point(owner), self.data)
 
     def rebind(self, data: Arguments) -> Pair:
         """The same pair, same parameters, on other data."""

@@ -5,7 +5,9 @@ r"""Variational inference: the best approximation of a posterior within a family
 * ``svi``: the method that users name. ``guides``: families by name, and whether a guide fits its program.
 * ``objectives``: what is maximised, as functions of what model and guide did in one run.
 * ``minibatch``: rows that stand for all. ``step``: loss and gradients, recorded once; ``remembering``: whether they may
-  be. ``descent``: the optimiser around them.
+  be.
+* ``trainers``: what takes steps with all replicas, as machine code or one operation after the other; ``noise``,
+  ``optimisers`` and ``descent`` are their parts, ``course`` is how it goes.
 
-Shapes: ``N`` rows of data, ``B`` rows of a step. Losses are in nats.
+Shapes: ``N`` rows of data, ``B`` rows of a step, ``K`` replicas, ``T`` steps. Losses are in nats.
 """

@@ -15,14 +15,16 @@ from pyro.infer.autoguide import (
     AutoNormal,
 )
 from pyro.infer.autoguide.initialization import InitMessenger
-from torch import nn
+from torch import Tensor, nn
 
 from ppzoo.checks import nearest
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.program import Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import prior_median
 
-__all__ = ["GUIDES", "check_guide", "check_guide_option", "choose_guide"]
+__all__ = ["GUIDES", "Start", "check_guide", "check_guide_option", "choose_guide"]
+
+Start = Callable[[dict[str, Any]], Tensor]
 
 GUIDES: dict[str, type[AutoGuide]] = {
     "normal": AutoNormal,
@@ -32,7 +34,9 @@ GUIDES: dict[str, type[AutoGuide]] = {
 }
 
 
-def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list[str]) -> Callable[..., Any]:
+def choose_guide(
+    guide: Any, owner: Any, model: Callable[..., Any], latent: list[str], start: Start = prior_median
+) -> Callable[..., Any]:
     """The guide to train: a name, an AutoGuide class or instance, a function, the model's own, or ``"normal"``.
 
     Args:
@@ -40,6 +44,7 @@ def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list
         owner: The copied model, asked for a guide of its own.
         model: The program.
         latent: Names of its continuous latent sites; without any, the guide is empty.
+        start: Where an automatic guide begins, site by site.
 
     Raises:
         OptionError: If the name is unknown, or the value is nothing that can be called.
@@ -54,7 +59,7 @@ def choose_guide(guide: Any, owner: Any, model: Callable[..., Any], latent: list
     if isinstance(guide, str):
         guide = GUIDES[guide]
     if inspect.isclass(guide) and issubclass(guide, AutoGuide):
-        return _automatic(guide, model, latent)
+        return _automatic(guide, model, latent, start)
     if isinstance(guide, AutoGuide):
         return _adopted(guide, owner, model, latent)
     return copy_model(guide)  # type: ignore[no-any-return]  # callable in, callable out
@@ -78,11 +83,11 @@ def check_guide_option(guide: Any) -> None:
         )
 
 
-def _automatic(kind: type[AutoGuide], model: Callable[..., Any], latent: list[str]) -> AutoGuide:
+def _automatic(kind: type[AutoGuide], model: Callable[..., Any], latent: list[str], start: Start) -> AutoGuide:
     if not latent:
         raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=kind.__name__)
     build: Callable[..., AutoGuide] = kind
-    return build(poutine.block(model, expose=latent), init_loc_fn=prior_median)
+    return build(poutine.block(model, expose=latent), init_loc_fn=start)
 
 
 def _adopted(guide: AutoGuide, owner: Any, model: Callable[..., Any], latent: list[str]) -> AutoGuide:

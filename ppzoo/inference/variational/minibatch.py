@@ -19,27 +19,29 @@ from torch import Tensor
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.program import Pair, sites_of
+from ppzoo.rng import stream_seed
 
 __all__ = ["Minibatches"]
 
 
 class Minibatches:
-    """Draws the arguments of each step, rows shuffled anew each epoch.
+    """The arguments of each step, rows shuffled anew each epoch: by the seed, and the step's and the replica's number.
 
     Args:
         pair: The pair, on the full data.
         batch_size: Rows a step; ``None`` for all.
+        seed: The root seed of the run.
 
     Raises:
         OptionError: If there are no rows, or fewer than ``batch_size``.
         ModelError: If no plate follows the rows, or the guide cannot follow them.
     """
 
-    def __init__(self, pair: Pair, batch_size: int | None) -> None:
-        self._data = pair.data
+    def __init__(self, pair: Pair, batch_size: int | None, seed: int) -> None:
+        self._data, self._seed = pair.data, seed
         self._rows = _rows(pair.data)
         self._batch = batch_size if batch_size is not None and batch_size < self._rows else None
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._orders: dict[int, tuple[int, Tensor]] = {}  # by replica, the epoch and its order
         if batch_size is None:
             return
         if batch_size > self._rows:
@@ -71,15 +73,26 @@ class Minibatches:
         """Data such as every step sees."""
         return self._data if self._batch is None else _take(self._data, torch.arange(self._batch, device="cpu"))
 
-    def draw(self) -> Arguments:
-        """The data of the next step."""
-        return self._data if self._batch is None else _take(self._data, self._next(self._batch))
+    def batch(self, step: int, replica: int = 0) -> Arguments:
+        """The data of a step."""
+        return self._data if self._batch is None else _take(self._data, self.rows(step, replica))
 
-    def _next(self, size: int) -> Tensor:
-        if len(self._order) < size:
-            self._order = torch.randperm(self._rows, device="cpu")
-        chosen, self._order = self._order[:size], self._order[size:]
-        return chosen
+    def rows(self, step: int, replica: int = 0) -> Tensor:
+        """Which rows a step sees, ``(B,)``."""
+        epoch, place = divmod(step, self.per_epoch)
+        size = self._rows if self._batch is None else self._batch
+        known, order = self._orders.get(replica, (-1, torch.empty(0)))
+        if known != epoch:
+            generator = torch.Generator("cpu").manual_seed(stream_seed(self._seed, "rows", replica, epoch))
+            order = torch.randperm(self._rows, device="cpu", generator=generator)
+            self._orders[replica] = epoch, order
+        return order[place * size : (place + 1) * size]
+
+    @property
+    def tensors(self) -> list[tuple[Tensor, bool]]:
+        """The tensors among all data, in order, and whether a step sees some rows of them only."""
+        given = (value for value in (*self._data.args, *self._data.kwargs.values()) if isinstance(value, Tensor))
+        return [(value, self._batch is not None and value.dim() > 0 and len(value) == self._rows) for value in given]
 
     def _find_plates(self, pair: Pair, batch_size: int) -> frozenset[str]:
         few = pair.rebind(_take(pair.data, torch.arange(batch_size, device="cpu")))

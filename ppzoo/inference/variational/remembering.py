@@ -11,6 +11,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["remembered"]
@@ -18,14 +19,14 @@ __all__ = ["remembered"]
 _MOST = 20_000  # values that are looked at
 _LIBRARIES = {"builtins", "numpy", "pyro", "torch"}  # whose functions remember nothing of a program
 _SHOWN = (bool, int, float, complex, str, bytes, type(None), itertools.count)  # by what they show of themselves
-_ATOMS = (Tensor, type, ModuleType, BuiltinFunctionType, CodeType)  # the same while they are the same object
+_ATOMS = (type, ModuleType, BuiltinFunctionType, CodeType)  # the same while they are the same object
 
 
 def remembered(*programs: Any) -> list[object]:
     """What functions and objects hold in attributes, closures, defaults and the global variables that they name.
 
     Two results are equal unless something was set or grew in between. A tensor counts as the same while it is the same
-    object, whatever is written into it.
+    object, whatever is written into it; another one that is equal counts too, for a plate makes its indices anew.
 
     Example:
         >>> count = []
@@ -39,9 +40,26 @@ def remembered(*programs: Any) -> list[object]:
     return list(itertools.islice(_walk(programs, {}), _MOST))
 
 
+class _Same:
+    """Equal for one tensor, and for two of equal numbers."""
+
+    __hash__ = None  # type: ignore[assignment]  # numbers change
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return False
+        a, b = self._tensor, other._tensor
+        return a is b or (a.dtype == b.dtype and a.device == b.device and torch.equal(a, b))
+
+
 def _walk(value: Any, seen: dict[int, Any]) -> Iterator[object]:
     if isinstance(value, _SHOWN):
         yield repr(value)
+    elif isinstance(value, Tensor):
+        yield _Same(value)
     elif isinstance(value, _ATOMS) or id(value) in seen:
         yield id(value)
     else:

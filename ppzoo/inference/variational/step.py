@@ -33,8 +33,9 @@ class Step:
     """``step(data) -> loss, gradients``, by a graph where the program is one.
 
     Attributes:
-        road: ``"traced graph"`` or ``"the program itself"``.
-        reason: Why not the graph; empty for it.
+        graph: Of ``(*rows, *parameters, *buffers)``, the rows being a step's data unless they are fixed; None if the
+            program is none.
+        reason: Why it is none; else empty.
     """
 
     def __init__(
@@ -59,19 +60,24 @@ class Step:
         """
         self._loss, self._parameters, self._buffers = loss, list(parameters), list(buffers)
         self._fixed = fixed
-        self._graph: Graph | None = None
-        self.road, self.reason = "the program itself", ""
+        self.graph: Graph | None = None
+        self.reason = ""
         try:
             with _kept(self._buffers), _draws_again():
                 graph = self._traced(data, programs)
             self._check(graph, data)
-            self._graph, self.road = graph, "traced graph"
+            self.graph = graph
         except NotTraceable as error:
             self.reason = str(error)
 
     def __call__(self, data: Arguments) -> tuple[Tensor, Gradients]:
         """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one."""
-        return self._by_program(data) if self._graph is None else self._by_graph(data, self._graph)
+        return self._by_program(data) if self.graph is None else self._by_graph(data, self.graph)
+
+    def stand_at(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
+        """From here on the program's parameters and buffers are these tensors' memory."""
+        for own, value in zip([*self._parameters, *self._buffers], [*parameters, *buffers], strict=True):
+            own.data = value
 
     def _by_program(self, data: Arguments) -> tuple[Tensor, Gradients]:
         value, surrogate = self._loss(data)

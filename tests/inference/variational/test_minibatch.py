@@ -40,9 +40,9 @@ def test_mean_over_an_epoch_is_the_full_loss(batch):
     """Global and local sites, each batch of an epoch once: the mean is exact, not only in expectation."""
     pair = Pair(hierarchical, hierarchical, Arguments((X,), {}, {}, {}, ()), amortised)
     with isolated(seed=0, dtype=torch.float64):
-        batches = Minibatches(pair, batch)
+        batches = Minibatches(pair, batch, 0)
         model, guide = batches.weighed(hierarchical), batches.weighed(amortised)
-        parts = [log_joint(model, guide, batches.draw()) for _ in range(batches.per_epoch)]
+        parts = [log_joint(model, guide, batches.batch(t)) for t in range(batches.per_epoch)]
         assert sum(parts) / len(parts) == pytest.approx(log_joint(hierarchical, amortised, pair.data), rel=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_rows_of_every_argument_go_together():
 
     pair = Pair(model, model, Arguments((X, y), {"scale": torch.tensor(1.0)}, {}, {}, ()), guide)
     with isolated(seed=0, dtype=torch.float64):
-        data = Minibatches(pair, 5).draw()
+        data = Minibatches(pair, 5, 0).batch(0)
     assert len(data.args[0]) == 5
     assert torch.equal(data.args[1], 2 * data.args[0])
     assert data.kwargs["scale"] == 1.0
