@@ -29,6 +29,7 @@ if HAS_TORCH:
     import torch._dynamo  # the first step of any optimiser imports it, and it sets a filter and an environment variable
     from pyro.poutine import runtime
 
+OF_OTHERS = ("PYTEST_CURRENT_TEST", "_TORCHINDUCTOR_")  # what pytest and torch's compiler tell their own parts
 SHARED_DATA = Path(os.environ.get("PPZOO_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -67,7 +68,7 @@ def _process_state() -> dict[str, Any]:
         "warnings filters": list(warnings.filters),
         "signal handlers": {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)},
         "working directory": os.getcwd(),
-        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        "environment": {name: value for name, value in os.environ.items() if not name.startswith(OF_OTHERS)},
     }
     if "matplotlib" in sys.modules:
         state["matplotlib rcParams"] = dict(sys.modules["matplotlib"].rcParams)

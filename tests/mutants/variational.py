@@ -6,7 +6,8 @@ from tests.mutants.mutant import Mutant
 
 __all__ = ["VARIATIONAL"]
 
-STEP = ("inference/test_step.py",)
+STEP = ("inference/variational/test_step.py",)
+TRAINERS = ("inference/variational/test_trainers.py",)
 
 VARIATIONAL = (
     Mutant(
@@ -15,7 +16,7 @@ VARIATIONAL = (
         "inference/variational/objectives.py",
         "- joint - sum(scores)",
         "- joint + sum(scores)",
-        ("inference/test_objectives.py",),
+        ("inference/variational/test_objectives.py",),
     ),
     Mutant(
         "every step has the same noise",
@@ -39,6 +40,46 @@ VARIATIONAL = (
         "inference/variational/remembering.py",
         "for cell in function.__closure__ or ():",
         "for cell in ():",
-        ("inference/test_remembering.py", "inference/test_step.py"),
+        ("inference/variational/test_remembering.py", "inference/variational/test_step.py"),
+    ),
+    Mutant(
+        "replicas share their draws",
+        "Every replica's noise comes from the same seed: their agreement says nothing.",
+        "inference/variational/trainers.py",
+        'return stream_seed(root, "svi", "replica", replica)',
+        'return stream_seed(root, "svi", "replica")',
+        TRAINERS,
+    ),
+    Mutant(
+        "a bad step is taken in machine code",
+        "A loss that is not finite does not hold the step back, and the replica is lost.",
+        "inference/variational/trainers.py",
+        "taken = torch.isfinite(loss) & torch.isfinite(norm)",
+        "taken = torch.isfinite(norm) | torch.isfinite(loss) | True",
+        TRAINERS,
+    ),
+    Mutant(
+        "moments are corrected for one step less",
+        "Adam in machine code divides by one minus the power of the steps before.",
+        "inference/variational/trainers.py",
+        "before, rate, t + 1)",
+        "before, rate, t + 2)",
+        TRAINERS,
+    ),
+    Mutant(
+        "an epoch leaves rows out",
+        "Each step draws rows anew, so that some are seen twice in an epoch and others never.",
+        "inference/variational/minibatch.py",
+        "epoch, place = divmod(step, self.per_epoch)",
+        "epoch, place = step, 0",
+        ("inference/variational/test_minibatch.py",),
+    ),
+    Mutant(
+        "the best state of another replica comes back",
+        "A replica that went astray is put where the first one was at its best.",
+        "inference/variational/course.py",
+        "parameter[k] = value[k]",
+        "parameter[k] = value[0]",
+        ("inference/variational/test_course.py",),
     ),
 )

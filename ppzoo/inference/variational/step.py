@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ppzoo.datasets.arguments import Arguments
+from ppzoo.inference.graph.compiled import compiled
 from ppzoo.inference.graph.graph import Graph, Node
 from ppzoo.inference.graph.recording import record
 from ppzoo.inference.graph.simplify import simplify
@@ -61,18 +62,30 @@ class Step:
         self._loss, self._parameters, self._buffers = loss, list(parameters), list(buffers)
         self._fixed = fixed
         self.graph: Graph | None = None
+        self._function: Callable[..., Any] | None = None  # the graph, in the form that runs
         self.reason = ""
         try:
             with _kept(self._buffers), _draws_again():
                 graph = self._traced(data, programs)
             self._check(graph, data)
-            self.graph = graph
+            self.graph = self._function = graph
         except NotTraceable as error:
             self.reason = str(error)
 
     def __call__(self, data: Arguments) -> tuple[Tensor, Gradients]:
         """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one."""
-        return self._by_program(data) if self.graph is None else self._by_graph(data, self.graph)
+        return self._by_program(data) if self._function is None else self._by_graph(data, self._function)
+
+    def compile(self, graph: Graph, data: Arguments) -> None:
+        """From here on, the graph as torch's compiler makes it.
+
+        Raises:
+            NotTraceable: If the compiler is missing or fails, or gives other numbers.
+        """
+        function = compiled(graph)
+        with refusing():
+            self._check(function, data)
+        self._function = function
 
     def stand_at(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
         """From here on the program's parameters and buffers are these tensors' memory."""
@@ -85,9 +98,9 @@ class Step:
             return value.detach(), [None] * len(self._parameters)
         return value.detach(), list(torch.autograd.grad(surrogate, self._parameters, allow_unused=True))
 
-    def _by_graph(self, data: Arguments, graph: Graph) -> tuple[Tensor, Gradients]:
+    def _by_graph(self, data: Arguments, function: Callable[..., Any]) -> tuple[Tensor, Gradients]:
         with torch.no_grad():
-            value, gradients = graph(*self._rows(data), *self._parameters, *self._buffers)
+            value, gradients = function(*self._rows(data), *self._parameters, *self._buffers)
         return value, gradients
 
     def _rows(self, data: Arguments) -> list[Tensor]:
@@ -108,12 +121,12 @@ class Step:
             raise NotTraceable("it remembers something from run to run")
         return first if first.writes else simplify(first)
 
-    def _check(self, graph: Graph, data: Arguments) -> None:
-        """The graph gives what the program gives for the same draws."""
+    def _check(self, function: Callable[..., Any], data: Arguments) -> None:
+        """The function gives what the program gives for the same draws."""
         with _kept(self._buffers), _draws_again():
             expected = self._by_program(data)
         with _kept(self._buffers), _draws_again():
-            found = self._by_graph(data, graph)
+            found = self._by_graph(data, function)
         for mine, theirs in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
             if (mine is None) != (theirs is None):
                 raise NotTraceable("it trains other parameters than the program")

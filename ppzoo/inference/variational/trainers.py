@@ -29,8 +29,10 @@ __all__ = ["Native", "Plan", "Stepwise", "Trainer", "trainer_of"]
 _aten: Any = torch.ops.aten
 _PRODUCTS = {_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.baddbmm.default}
 
-# Seconds, on a core of 2026: what an operation costs that torch is asked for, a number in machine code, and a compiler.
-_OPERATION, _NUMBER, _COMPILER, _COMPILED_OPERATION = 4e-6, 1e-9, 0.4, 2e-3
+# Seconds, on a core of 2026. What an operation costs that torch is asked for, and a number in machine code:
+_OPERATION, _NUMBER = 4e-6, 1e-9
+_COMPILER, _COMPILED_OPERATION = 0.4, 2e-3  # what the C compiler takes, and for each operation
+_FUSED_OPERATION, _FUSED_NUMBER, _TORCH_COMPILER = 2.4e-6, 3e-10, 25.0  # what torch's compiler saves, and takes
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,26 @@ def trainer_of(plan: Plan) -> tuple[Trainer, str]:
                 return Native(plan, plan.step.graph), ""
         except (Unsupported, NotTraceable) as why:
             reason = str(why)
-    return Stepwise(plan), reason
+    road = "the program itself" if plan.step.graph is None else "traced graph"
+    if plan.step.graph is not None and _compiling_pays(plan.step.graph, plan):
+        try:
+            plan.step.compile(plan.step.graph, plan.batches.example)
+            road = "compiled graph"
+        except NotTraceable as why:
+            reason = str(why)
+    return Stepwise(plan, road), reason
 
 
 class Stepwise:
-    """Step by step, each replica for itself: the traced graph operation by operation, or the program."""
+    """Step by step, each replica for itself: by the traced graph, compiled or operation by operation, or the program.
 
-    def __init__(self, plan: Plan) -> None:
-        self.road = "the program itself" if plan.step.graph is None else "traced graph"
+    Args:
+        plan: What is to be done.
+        road: In words.
+    """
+
+    def __init__(self, plan: Plan, road: str) -> None:
+        self.road = road
         self._plan, self._taken = plan, 0
         self._places = [([p[k] for p in plan.parameters], [b[k] for b in plan.buffers]) for k in range(plan.replicas)]
         self._descents = [
@@ -199,6 +213,13 @@ def _pays(graph: Graph, plan: Plan) -> bool:
     operations, numbers = len(graph.calls), sum(_numbers(call) for call in graph.calls)
     saved = plan.replicas * operations * _OPERATION - math.ceil(plan.replicas / lanes()) * numbers * _NUMBER
     return plan.steps * saved > _COMPILER + _COMPILED_OPERATION * operations
+
+
+def _compiling_pays(graph: Graph, plan: Plan) -> bool:
+    """Whether fusing operations is worth torch's compiler; products of matrices gain nothing."""
+    numbers = sum(_numbers(call) for call in graph.calls if call.target not in _PRODUCTS)
+    saved = len(graph.calls) * _FUSED_OPERATION + numbers * _FUSED_NUMBER
+    return plan.replicas * plan.steps * saved > _TORCH_COMPILER
 
 
 def _numbers(call: Node) -> int:

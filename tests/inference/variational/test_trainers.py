@@ -47,7 +47,7 @@ def planned(  # what a test may want to be otherwise
     steps=100,
     dtype=torch.float64,
 ):
-    starts = [[0.5, 0.2 + 0.1 * k, -1.0, -1.0] for k in range(replicas)]
+    starts = [[0.5, 0.2, -1.0, -1.0]] * replicas
     own = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in starts[0]]
 
     def guide(x, y):
@@ -73,7 +73,7 @@ def planned(  # what a test may want to be otherwise
 def trained(kind, steps=100, **options):
     with isolated(seed=0, dtype=options.get("dtype", torch.float64)):
         plan = planned(steps=steps, **options)
-        trainer = Native(plan, plan.step.graph) if kind is Native else Stepwise(plan)
+        trainer = Native(plan, plan.step.graph) if kind is Native else Stepwise(plan, "")
         losses = torch.cat([trainer.advance(n) for n in (steps // 2, steps - steps // 2)], 1)
     return losses, torch.stack([p.detach() for p in plan.parameters])
 
@@ -150,7 +150,7 @@ def test_without_a_compiler_operations_are_replayed(monkeypatch):
 
     monkeypatch.setattr(trainers, "compile_loop", refused)
     with isolated(seed=0, dtype=torch.float64):
-        trainer, why = trainer_of(planned(steps=100_000))
+        trainer, why = trainer_of(planned(steps=20_000))
     assert (trainer.road, why) == ("traced graph", "there is no C compiler")
 
 
@@ -161,3 +161,17 @@ def test_large_products_are_left_to_torch():
         rows = torch.rand(256, 64)
     fit = ppzoo.fit(vae, rows, method="svi", steps=3, batch_size=128, progress=False)
     assert fit.notes == ("Steps: traced graph.",)
+
+
+@pytest.mark.slow
+def test_a_compiled_graph_takes_the_same_steps(monkeypatch):
+    """By torch's compiler, made to pay: the same draws, so the same losses."""
+    monkeypatch.setattr(trainers, "_pays", lambda *_: False)
+    losses = {}
+    for limit in (math.inf, 0.0):
+        monkeypatch.setattr(trainers, "_TORCH_COMPILER", limit)
+        with isolated(seed=0, dtype=torch.float64):
+            trainer, why = trainer_of(planned(batch=4))
+            losses[trainer.road] = trainer.advance(100)
+            assert why == ""
+    torch.testing.assert_close(losses["compiled graph"], losses["traced graph"], rtol=1e-9, atol=1e-9)
