@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mcmc import records
+from harness import records as store
 from mcmc.long_loops import PROGRAMS
 
 from ppzoo.errors import FitError
 
-RECORD = records.RESULTS.with_name("long_loops.json")
+RECORD = store.RESULTS / "long_loops.json"
 BENCHMARKS = Path(__file__).parent
 REPEATS = 5
 HEAD = """\
@@ -42,13 +42,13 @@ def main() -> None:
     """
     if "--table" not in sys.argv[1:]:
         runs = [_run(name, sampler) for _ in range(REPEATS) for name in PROGRAMS for sampler in ("ppzoo", "pyro")]
-        records.write(RECORD, {"runs": runs} | records.about())
+        store.write(RECORD, {"runs": runs} | store.about())
     RECORD.with_suffix(".md").write_text(table(), encoding="utf-8")
 
 
 def table() -> str:
     """The record as Markdown."""
-    runs = (records.read(RECORD) or {"runs": []})["runs"]
+    runs = (store.read(RECORD) or {"runs": []})["runs"]
     return HEAD.format(repeats=REPEATS) + "".join(_row(name, runs) for name in PROGRAMS)
 
 

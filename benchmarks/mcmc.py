@@ -22,6 +22,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from harness import records as store
 from mcmc import records, tables
 from mcmc.densities import LANGUAGES, gaps
 from mcmc.gate import moments
@@ -106,7 +107,7 @@ def _refer(model: str, options: argparse.Namespace) -> None:
     if run["failures"]:
         raise FitError("cannot be a reference", argument=f"{model}, {options.reference}", got=run["failures"][0])
     record = {"model": model, "sampler": options.reference, "settings": asdict(settings), "run": run}
-    records.write(records.reference_path(model), record | records.about() | {"moments": moments(drawn)})
+    store.write(records.reference_path(model), record | store.about() | {"moments": moments(drawn)})
 
 
 def _confirm(model: str, options: argparse.Namespace) -> None:
@@ -117,8 +118,8 @@ def _confirm(model: str, options: argparse.Namespace) -> None:
     print(f"{model}, {options.confirm} against the reference: {run}", flush=True)
     if run["failures"]:
         raise FitError("does not confirm the reference", argument=f"{model}, {options.confirm}", got=run["failures"][0])
-    confirmed = {"sampler": options.confirm, "settings": asdict(settings), "run": run} | records.about()
-    records.write(records.reference_path(model), reference | {"confirmed": confirmed})
+    confirmed = {"sampler": options.confirm, "settings": asdict(settings), "run": run} | store.about()
+    store.write(records.reference_path(model), reference | {"confirmed": confirmed})
 
 
 def _long(model: str, sampler: str, seed: int, limit: float) -> tuple[Settings, dict[str, Any], dict[str, Any]]:
@@ -127,7 +128,7 @@ def _long(model: str, sampler: str, seed: int, limit: float) -> tuple[Settings, 
 
 
 def _reference(model: str) -> dict[str, Any]:
-    found = records.read(records.reference_path(model))
+    found = store.read(records.reference_path(model))
     if found is None:
         raise FitError("has no reference", argument=model, remedy="Make it with --reference.")
     return found
@@ -146,12 +147,12 @@ def _race_with(model: str, chains: int, reference: dict[str, Any], options: argp
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in left_out}
     running = [name for name, reason in left_out.items() if reason is None]
     draws = POSTERIORS[model].draws_of_each(chains, options.draws)
-    about = records.about(options.device)
+    about = store.about(options.device)
 
     def record(name: str) -> None:
         settings = {"warmup": options.warmup, "draws": draws, "seed": options.seed, "repeats": len(runs[name])}
         found = records.cell(model, chains, name, runs[name]) | {"left_out": left_out[name], "settings": settings}
-        records.write(records.result_path(model, chains, name, options.device), found | about)
+        store.write(records.result_path(model, chains, name, options.device), found | about)
 
     for name in set(left_out) - set(running):
         record(name)

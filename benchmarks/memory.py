@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mcmc import records
+from harness import records as store
 from mcmc.footprint import STATUS
 
 from ppzoo.errors import FitError, OptionError
 
-RECORD = records.RESULTS.with_name("memory.json")
+RECORD = store.RESULTS / "memory.json"
 BENCHMARKS = Path(__file__).parent
 MODEL = "eight_schools"
 WARMUP, SEED = 50, 20_261_121
@@ -58,13 +58,13 @@ def main() -> None:
         runs = [_run(MODEL, chains, AT_DRAWS) for chains in CHAINS]
         runs += [_run(MODEL, AT_CHAINS, draws, on_disk=on_disk) for on_disk in (False, True) for draws in DRAWS]
         large = [_run(LARGE, chains, 10, rows=rows) for rows in ROWS for chains in FEW]
-        records.write(RECORD, {"runs": runs, "large": large} | records.about())
+        store.write(RECORD, {"runs": runs, "large": large} | store.about())
     RECORD.with_suffix(".md").write_text(table(), encoding="utf-8")
 
 
 def table() -> str:
     """The record as Markdown."""
-    record = records.read(RECORD) or {"runs": [], "large": []}
+    record = store.read(RECORD) or {"runs": [], "large": []}
     return HEAD + "".join(map(_row, record["runs"])) + MORE_ROWS + "".join(map(_large, record["large"]))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 
+from harness.records import read
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcmc.posteriors import POSTERIORS
-from mcmc.records import read, result_path
+from mcmc.records import result_path
 from mcmc.samplers import SAMPLERS
 from mcmc.tables import chain_counts, speed
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+from harness.records import read
+
 from mcmc.posteriors import POSTERIORS
-from mcmc.records import folder, read, result_path
+from mcmc.records import folder, result_path
 from mcmc.samplers import SAMPLERS
 
 __all__ = ["chain_counts", "page", "speed"]

@@ -144,7 +144,8 @@ def test_the_table_of_long_loops_is_as_generated():
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_where_it_comes_from(path):
-    from mcmc.records import read, reference_path
+    from harness.records import read
+    from mcmc.records import reference_path
 
     record = read(path)
     assert path.stem == f"{record['model']}-{record['chains']}-{record['sampler']}"

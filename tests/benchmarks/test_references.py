@@ -130,8 +130,9 @@ def state_space(y):
 @pytest.mark.parametrize("integral", [eight_schools, radon, gaussian_process, state_space], ids=lambda f: f.__name__)
 def test_a_reference_is_what_integration_gives(shared_data, integral):
     """z-tests of P means and P sds, 3 to 90 each; false alarm rate of all four 312 × 2Φ(−5) ≈ 2e-4 of references."""
+    from harness.records import read
     from mcmc.posteriors import POSTERIORS
-    from mcmc.records import read, reference_path
+    from mcmc.records import reference_path
 
     model = integral.__name__
     found = read(reference_path(model))["moments"]
@@ -145,7 +146,8 @@ def test_a_reference_is_what_integration_gives(shared_data, integral):
 
 def test_the_reference_of_german_credit_is_that_of_inference_gym(shared_data):
     """z-tests of 25 means, and sds to 2 % (there are no errors of theirs); false alarm rate 25 × 2Φ(−5) ≈ 1e-5."""
-    from mcmc.records import read, reference_path
+    from harness.records import read
+    from mcmc.records import reference_path
 
     file = shared_data / "inference_gym" / "ground_truth_german_credit_numeric_logistic_regression.json"
     theirs = {key: np.array(value) for key, value in json.loads(file.read_text(encoding="utf-8")).items()}
@@ -157,7 +159,8 @@ def test_the_reference_of_german_credit_is_that_of_inference_gym(shared_data):
 
 def test_the_reference_of_the_mixture_is_confirmed_by_another_sampler():
     """It has eight coordinates and no integral: a long run of another sampler passed the whole gate against it."""
-    from mcmc.records import read, reference_path
+    from harness.records import read
+    from mcmc.records import reference_path
 
     found = read(reference_path("mixture"))
     run = found["confirmed"]["run"]
