@@ -9,6 +9,7 @@ Kucukelbir et al., *Automatic Differentiation Variational Inference*, 2017, http
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -129,10 +130,12 @@ class SVI:
         )
         trainer, why = trainer_of(plan)
         course = Course(parameters)
+        began = time.perf_counter()
         with Progress(steps, "svi", run.progress) as progress:
             for done in range(0, steps, WINDOW):
                 course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
                 progress.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
+        seconds = time.perf_counter() - began
         course.restore_best()
         finals = [mean for mean, _ in course.recent()]
         best = finals.index(min(finals))
@@ -145,6 +148,7 @@ class SVI:
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {_spread(finals)} nats.")
         numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept))}
+        numbers["seconds_steps"] = seconds
         return Outcome(losses=kept, numbers=numbers, notes=tuple(notes))
 
     def _begin(self, pair: Pair, run: Run, start: Start) -> Guide:
