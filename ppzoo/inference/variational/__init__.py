@@ -6,6 +6,7 @@ r"""Variational inference: the best approximation of a posterior within a family
 * ``objectives``: what is maximised, as functions of what model and guide did in one run.
 * ``minibatch``: rows that stand for all. ``step``: loss and gradients, recorded once; ``remembering``: whether they may
   be.
+* ``settling``: when a fit of no given length is done.
 * ``trainers``: what takes steps with all replicas, as machine code or one operation after the other; ``noise``,
   ``optimisers`` and ``descent`` are their parts, ``course`` is how it goes.
 

@@ -61,6 +61,16 @@ class Course:
         """Each replica's mean loss over its last window and its standard error; infinite if all were skipped."""
         return [_mean(row) for row in np.concatenate(self._blocks[-2:], axis=1)]
 
+    def best(self) -> int:
+        """The replica with the lowest mean loss over its last window."""
+        return min(range(len(self._best)), key=[mean for mean, _ in self.recent()].__getitem__)
+
+    def spread(self) -> str:
+        """From the lowest to the highest of these means, in words."""
+        means = sorted(mean for mean, _ in self.recent() if math.isfinite(mean))
+        failed = len(self._best) - len(means)
+        return f"{means[0]:.6g} to {means[-1]:.6g}{f', {failed} of them not finite' if failed else ''}"
+
     def restore_best(self) -> None:
         """Put the best state back where it is clearly better than the last; the luckiest window of many is not.
 

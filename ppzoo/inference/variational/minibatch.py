@@ -19,9 +19,12 @@ from torch import Tensor
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.program import Pair, sites_of
+from ppzoo.inference.variational.settling import TOLERANCE
 from ppzoo.rng import stream_seed
 
 __all__ = ["Minibatches"]
+
+_PER_ROW = 1e-3  # nats
 
 
 class Minibatches:
@@ -60,6 +63,11 @@ class Minibatches:
     def fixed(self) -> bool:
         """Whether every step sees all rows."""
         return self._batch is None
+
+    @property
+    def tolerance(self) -> float:
+        """What the loss of a settled fit may still fall by, in nats: more where it is known from a few rows a step."""
+        return TOLERANCE if self._batch is None else max(TOLERANCE, _PER_ROW * self._rows)
 
     def weighed(self, program: Callable[..., Any]) -> Callable[..., Any]:
         """A program in which the rows of a step stand for all."""

@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.datasets.arguments import Arguments
+from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import OptionError
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Guide, Pair, Site, check_program_like, has_method, sites_of
@@ -31,6 +33,7 @@ from ppzoo.inference.variational.guides import Start, check_guide, check_guide_o
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.objectives import Loss, elbo, traces
 from ppzoo.inference.variational.optimisers import OPTIMISERS
+from ppzoo.inference.variational.settling import Settling, fall
 from ppzoo.inference.variational.step import Step
 from ppzoo.inference.variational.trainers import Plan, trainer_of
 from ppzoo.isolation import isolated
@@ -39,7 +42,7 @@ from ppzoo.rng import stream_seed
 
 __all__ = ["SVI"]
 
-_STEPS = 5000
+_MOST_STEPS = 20_000  # where none are given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +50,13 @@ class SVI:
     """Options of a fit by SVI.
 
     Attributes:
-        steps: Gradient steps; 5,000 when neither steps nor epochs is given.
+        steps: Gradient steps. When neither steps nor epochs is given, a fit takes steps of one size until its loss has
+            settled, at most 20,000, and ends at the mean of its last iterates; a fit that has not settled says so.
         epochs: Passes over the data instead of steps; needs ``batch_size`` to mean more than a step each.
         lr: Learning rate at the start, > 0.
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
-        schedule: ``"cosine"`` lets the rate fall to a hundredth, ``"constant"`` keeps it.
+        schedule: ``"cosine"``, the default where steps or epochs are given, lets the rate fall to a hundredth;
+            ``"constant"`` keeps it.
         batch_size: Rows a step looks at; all of them when ``None``.
         particles: Draws of the guide per step, averaged.
         replicas: Independent fits, trained side by side from different starts; the best one is kept.
@@ -71,7 +76,7 @@ class SVI:
     epochs: int | None = None
     lr: float = 0.01
     optimiser: str = "adam"
-    schedule: str = "cosine"
+    schedule: str | None = None
     batch_size: int | None = None
     particles: int = 1
     replicas: int = 1
@@ -90,10 +95,18 @@ class SVI:
         if self.clip is not None:
             check_real("clip", self.clip, above=0)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
-        check_choice("schedule", self.schedule, ("cosine", "constant"))
+        if self.schedule is not None:
+            check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_choice("init", self.init, ("data", "model"))
         if self.steps is not None and self.epochs is not None:
             raise OptionError("steps and epochs exclude each other", argument="epochs", got=f"{self.epochs} and steps")
+        if self.schedule == "cosine" and not self._limited:
+            raise OptionError(
+                "needs to know when it ends",
+                argument="schedule",
+                got="'cosine' without steps",
+                remedy="Give steps, too.",
+            )
 
     def check_model(self, model: object) -> None:
         """Any Pyro program can be fitted; a game cannot."""
@@ -115,7 +128,8 @@ class SVI:
         steps = self._steps(batches)
         for module in pair.modules().values():
             module.train()
-        decay = cosine_decay(steps) if self.schedule == "cosine" else constant
+        falling = self._limited and self.schedule != "constant"
+        decay = cosine_decay(steps) if falling else constant
         parameters, buffers = (_stacked([start[i] for start in starts]) for i in range(2))
         plan = Plan(
             self._step(pair, guide, batches),
@@ -130,26 +144,39 @@ class SVI:
         )
         trainer, why = trainer_of(plan)
         course = Course(parameters)
+        settling = None if self._limited else Settling(parameters, batches.tolerance)
         began = time.perf_counter()
         with Progress(steps, "svi", run.progress) as progress:
             for done in range(0, steps, WINDOW):
                 course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
                 progress.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
+                if settling is not None and settling.look(course.losses):
+                    break
         seconds = time.perf_counter() - began
         course.restore_best()
-        finals = [mean for mean, _ in course.recent()]
-        best = finals.index(min(finals))
-        plan.step.stand_at([p[best] for p in parameters], [b[best] for b in buffers])
+        best = course.best()
+        ends = settling.means() if settling is not None and settling.settled else parameters
+        plan.step.stand_at([end[best] for end in ends], [b[best] for b in buffers])
         for module in pair.modules().values():
             module.eval()
         losses = course.losses[best]
         kept = losses[~np.isnan(losses)]
+        numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept)), "seconds_steps": seconds}
         notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}."]
+        findings = []
         if self.replicas > 1:
-            notes.append(f"The best of {self.replicas} replicas, whose last losses are {_spread(finals)} nats.")
-        numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept))}
-        numbers["seconds_steps"] = seconds
-        return Outcome(losses=kept, numbers=numbers, notes=tuple(notes))
+            notes.append(f"The best of {self.replicas} replicas, whose last losses are {course.spread()} nats.")
+        if settling is not None:
+            numbers["settled"] = float(settling.settled)
+            findings += [] if settling.settled else [_unsettled(losses)]
+            if self.replicas > 1:
+                numbers["replica_r_hat"] = settling.r_hat()
+        return Outcome(losses=kept, numbers=numbers, notes=tuple(notes), findings=tuple(findings))
+
+    @property
+    def _limited(self) -> bool:
+        """Whether the number of steps is given."""
+        return self.steps is not None or self.epochs is not None
 
     def _begin(self, pair: Pair, run: Run, start: Start) -> Guide:
         """Choose the guide, and make every parameter of the pair where training starts."""
@@ -182,7 +209,7 @@ class SVI:
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:
             return self.epochs * batches.per_epoch
-        return self.steps if self.steps is not None else _STEPS
+        return self.steps if self.steps is not None else _MOST_STEPS
 
 
 def _stacked(replicas: list[list[Tensor]]) -> list[Tensor]:
@@ -192,10 +219,13 @@ def _stacked(replicas: list[list[Tensor]]) -> list[Tensor]:
     return [torch.stack([value.detach() for value in values]) for values in zip(*replicas, strict=True)]
 
 
-def _spread(losses: list[float]) -> str:
-    finite = sorted(loss for loss in losses if math.isfinite(loss))
-    failed = len(losses) - len(finite)
-    return f"{finite[0]:.6g} to {finite[-1]:.6g}{f', {failed} of them not finite' if failed else ''}"
+def _unsettled(losses: NDArray[np.float64]) -> Finding:
+    return Finding(
+        "caution",
+        "the loss had not settled when the steps ended",
+        f"after {len(losses):,} steps it may still fall by {fall(losses):.3g} nats in as many again",
+        "Standardise the data, raise lr, or give more steps.",
+    )
 
 
 def _enumerated_elbo(sites: list[Site], particles: int) -> Any:

@@ -160,3 +160,25 @@ def test_a_game_is_refused():
 
     with pytest.raises(ModelError, match='method="adversarial"'):
         SVI().check_model(Game())
+
+
+def test_a_fit_without_a_number_of_steps_ends_when_it_has_settled():
+    fit = ppzoo.fit(conjugate, Y, guide="normal")
+    assert fit.outcome.numbers["settled"] == 1.0
+    assert fit.outcome.numbers["steps"] < 5000
+    assert fit.outcome.findings == ()
+
+
+def test_a_fit_that_has_not_settled_says_so():
+    """A response in millionths of its unit: at the usual rate twenty thousand steps are not enough."""
+    fit = ppzoo.fit(conjugate, Y * 1e6, guide="normal", lr=1e-3)
+    assert fit.outcome.numbers["settled"] == 0.0
+    assert fit.outcome.numbers["steps"] == 20_000
+    (finding,) = fit.outcome.findings
+    assert (finding.level, finding.what) == ("caution", "the loss had not settled when the steps ended")
+    assert fit.diagnose().verdict != "trust"
+
+
+def test_a_falling_rate_has_to_know_its_end():
+    with pytest.raises(OptionError, match="schedule: needs to know when it ends"):
+        ppzoo.fit(conjugate, Y, schedule="cosine")
