@@ -20,15 +20,16 @@ from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.errors import OptionError
+from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Guide, Pair, Site, check_program_like, has_method, sites_of
 from ppzoo.inference.start import prior_median, uniform
+from ppzoo.inference.variational.bounds import dreg, held, importance, plates_of_units, wake_sleep
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
-from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.guides import Start, check_draws, check_guide, check_guide_option, choose_guide
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import Loss, elbo, traces
+from ppzoo.inference.variational.objectives import Loss, drawn, elbo, traces
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.step import Step
 from ppzoo.inference.variational.trainers import Plan, trainer_of
@@ -38,6 +39,8 @@ from ppzoo.rng import stream_seed
 
 __all__ = ["SVI"]
 
+_OBJECTIVES = ("elbo", "iwae", "renyi", "dreg", "wake-sleep")
+_OF_HELD = {"dreg": dreg, "wake-sleep": wake_sleep}  # those that ask for the probability of draws a second time
 _STEPS = 5000
 
 
@@ -52,7 +55,11 @@ class SVI:
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         schedule: ``"cosine"`` lets the rate fall to a hundredth, ``"constant"`` keeps it.
         batch_size: Rows a step looks at; all of them when ``None``.
-        particles: Draws of the guide per step, averaged.
+        objective: What is maximised: ``"elbo"``; a bound by importance weights of the particles, tighter and harder
+            to train, ``"iwae"``, ``"renyi"`` or, with gradients that stay sharp, ``"dreg"``; or ``"wake-sleep"``, by
+            which the guide covers the posterior instead of staying inside of it.
+        alpha: Order of ``"renyi"``, >= 0: 0 is ``"iwae"``, and towards 1 it becomes ``"elbo"``.
+        particles: Draws of the guide per step: averaged by ``"elbo"``, weighed by the other objectives.
         replicas: Independent fits, trained side by side from different starts; the best one is kept.
         clip: Largest norm of the gradient, larger ones are scaled down; no limit when ``None``.
         init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
@@ -72,6 +79,8 @@ class SVI:
     optimiser: str = "adam"
     schedule: str = "cosine"
     batch_size: int | None = None
+    objective: str = "elbo"
+    alpha: float | None = None
     particles: int = 1
     replicas: int = 1
     clip: float | None = None
@@ -83,7 +92,9 @@ class SVI:
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
         check_guide_option(self.guide)
+        check_choice("objective", self.objective, _OBJECTIVES)
         check_integer("particles", self.particles)
+        self._check_objective()
         check_integer("replicas", self.replicas)
         check_real("lr", self.lr, above=0)
         if self.clip is not None:
@@ -93,6 +104,25 @@ class SVI:
         check_choice("init", self.init, ("data", "model"))
         if self.steps is not None and self.epochs is not None:
             raise OptionError("steps and epochs exclude each other", argument="epochs", got=f"{self.epochs} and steps")
+
+    def _check_objective(self) -> None:
+        if self.objective != "elbo" and self.particles < 2:
+            raise OptionError(
+                f"weighs draws against each other with objective={self.objective!r}",
+                argument="particles",
+                got=self.particles,
+                expected="an int >= 2",
+                remedy="Give some, particles=8 say.",
+            )
+        if (self.alpha is not None) != (self.objective == "renyi"):
+            raise OptionError(
+                'belongs to objective="renyi", which needs it',
+                argument="alpha",
+                got=f"{self.alpha} and objective={self.objective!r}",
+                remedy='Give objective="renyi", alpha=0.5, or neither.',
+            )
+        if self.alpha is not None and check_real("alpha", self.alpha, at_least=0) == 1:
+            raise OptionError("is the limit that is the ELBO", argument="alpha", got=1, remedy='Use objective="elbo".')
 
     def check_model(self, model: object) -> None:
         """Any Pyro program can be fitted; a game cannot."""
@@ -142,6 +172,11 @@ class SVI:
         losses = course.losses[best]
         kept = losses[~np.isnan(losses)]
         notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}."]
+        if self.objective != "elbo":
+            notes.append(
+                f"Losses are minus a bound by the weights of {self.particles} draws (objective={self.objective!r}): "
+                "they lie below those of the ELBO for the same guide."
+            )
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {_spread(finals)} nats.")
         numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept))}
@@ -162,6 +197,8 @@ class SVI:
     def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> Step:
         """Loss and gradients, on rows that stand for all."""
         enumerated = _enumerated_elbo(list(sites_of(pair.trace_model())), self.particles)
+        if self.objective != "elbo":
+            self._check_weights(pair, guide, batches, summed=enumerated is not None)
         model = batches.weighed(pair.model if enumerated is None else pair.enumerated())
         programs = (pair.model, guide)
         guide = batches.weighed(guide)
@@ -170,10 +207,40 @@ class SVI:
             if enumerated is not None:
                 value = enumerated.differentiable_loss(model, guide, *data.args, **data.kwargs)
                 return Loss(value.detach(), value)
-            parts = [elbo(*traces(model, guide, data)) for _ in range(self.particles)]
-            return Loss(*(torch.stack(numbers).mean() for numbers in zip(*parts, strict=True)))
+            if self.objective in _OF_HELD:
+                return _OF_HELD[self.objective]([held(model, guide, data) for _ in range(self.particles)])
+            particles = [traces(model, guide, data) for _ in range(self.particles)]
+            return elbo(particles) if self.objective == "elbo" else importance(particles, self.alpha or 0.0)
 
         return Step(loss, pair.trainable(), pair.buffers(), batches.example, fixed=batches.fixed, programs=programs)
+
+    def _check_weights(self, pair: Pair, guide: Guide, batches: Minibatches, *, summed: bool) -> None:
+        """Each draw has a weight, and that of some rows can stand for all.
+
+        Raises:
+            ModelError: If not.
+        """
+        got = f"objective={self.objective!r}"
+        if summed:
+            raise ModelError(
+                "has discrete sites to sum out, which weights of draws do not",
+                argument="model",
+                got=got,
+                remedy='Use objective="elbo".',
+            )
+        if self.objective in _OF_HELD:
+            check_draws(pair, guide, self.objective, reparametrised=self.objective == "dreg")
+        with torch.no_grad():
+            run = traces(pair.model, guide, pair.data)
+        units = {name for name, _ in plates_of_units(run)}
+        if batches.plates and drawn(run.guide) and batches.plates.isdisjoint(units):
+            raise ModelError(
+                "has latent sites that rows share: the weight of some rows cannot stand for that of all",
+                argument="model",
+                got=f"{got} with batch_size",
+                expected="latent sites, and what comes after them, inside the plate over rows",
+                remedy='Leave batch_size out, or use objective="elbo".',
+            )
 
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:

@@ -61,7 +61,7 @@ def test_the_elbo_is_pyro_s_for_the_same_draws(model, guide):
         with isolated(seed=seed, dtype=torch.float64):
             theirs = Trace_ELBO().differentiable_loss(model, guide, Y)
         with isolated(seed=seed, dtype=torch.float64):
-            mine = elbo(*traces(model, guide, DATA))
+            mine = elbo([traces(model, guide, DATA)])
         torch.testing.assert_close(mine.value, theirs.detach(), rtol=1e-13, atol=0)
         assert not mine.value.requires_grad
         (expected,), (found,) = (torch.autograd.grad(loss, WHERE) for loss in (theirs, mine.surrogate))
@@ -74,7 +74,7 @@ def test_its_mean_is_the_closed_form():
     divergence = 0.5 * (s**2 + m**2 - 1) - math.log(s)
     expected = divergence + 0.5 * float(((Y - m) ** 2 + s**2).sum()) + 0.5 * len(Y) * math.log(2 * math.pi)
     with isolated(seed=1, dtype=torch.float64):
-        values = torch.stack([elbo(*traces(normal, normal_guide, DATA)).value for _ in range(2000)])
+        values = torch.stack([elbo([traces(normal, normal_guide, DATA)]).value for _ in range(2000)])
     assert abs(float(values.mean()) - expected) < 4 * float(values.std()) / math.sqrt(len(values))
 
 
@@ -83,6 +83,6 @@ def test_without_latent_sites_it_is_the_log_likelihood():
         with pyro.plate("row", len(y)):
             pyro.sample("y", dist.Normal(WHERE[0], 1.0), obs=y)
 
-    loss = elbo(*traces(observed, lambda _: None, DATA))
+    loss = elbo([traces(observed, lambda _: None, DATA)])
     torch.testing.assert_close(loss.value, -dist.Normal(WHERE[0], 1.0).log_prob(Y).sum().detach())
     torch.testing.assert_close(loss.surrogate.detach(), loss.value)

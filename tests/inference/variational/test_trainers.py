@@ -64,7 +64,7 @@ def planned(  # what a test may want to be otherwise
     data = Arguments((X.to(dtype), Y.to(dtype)), {})
     batches = Minibatches(Pair(model, model, data, guide), batch, seed)
     weighed = batches.weighed(model), batches.weighed(guide)
-    step = Step(lambda d: elbo(*traces(*weighed, d)), own, [], batches.example, fixed=batches.fixed)
+    step = Step(lambda d: elbo([traces(*weighed, d)]), own, [], batches.example, fixed=batches.fixed)
     parameters = [torch.tensor(column, dtype=dtype) for column in zip(*starts, strict=True)]
     decay = cosine_decay(steps)
     return Plan(step, batches, parameters, [], OPTIMISERS[optimiser], lambda t: 0.05 * decay(t), clip, seed, steps)
