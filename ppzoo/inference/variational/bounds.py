@@ -18,7 +18,7 @@ Shapes: ``K`` particles; a unit is an entry of the plates' dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,40 +26,12 @@ from pyro import poutine
 from pyro.distributions.util import is_identically_zero
 from torch import Tensor
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.program import trace_of
-from ppzoo.inference.variational.objectives import Loss, Traces, drawn, scored
+from ppzoo.inference.variational.objectives import Loss
+from ppzoo.inference.variational.runs import Held, Traces, drawn
 
-__all__ = ["Held", "dreg", "held", "importance", "plates_of_units", "wake_sleep"]
+__all__ = ["dreg", "importance", "plates_of_units", "wake_sleep"]
 
 Plates = frozenset[tuple[str, int]]  # name and dimension, from the right
-
-
-class Held(NamedTuple):
-    """A run of model and guide on draws that are held: neither's parameters move them.
-
-    Attributes:
-        traces: The runs; what the guide drew in them are leaves.
-        made: What the guide drew, as a function of its parameters, by site.
-    """
-
-    traces: Traces
-    made: dict[str, Tensor]
-
-
-def held(model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Held:
-    """Run the guide, and guide and model on what it drew, held."""
-    first = trace_of(guide, data)
-    leaves, made = first.copy(), {}
-    for name, node in drawn(first).items():
-        value = node["value"]
-        if value.is_floating_point() and not node["is_observed"]:
-            made[name] = value
-            leaf = node.copy()
-            leaf["value"] = value.detach().requires_grad_()
-            leaves.nodes[name] = leaf
-    again = trace_of(poutine.replay(guide, trace=leaves), data)
-    return Held(scored(trace_of(poutine.replay(model, trace=leaves), data), again), made)
 
 
 def importance(particles: Sequence[Traces], alpha: float = 0.0) -> Loss:

@@ -23,8 +23,7 @@ from ppzoo.checks import nearest
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.program import Guide, Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import prior_median
-from ppzoo.inference.variational.bounds import held
-from ppzoo.inference.variational.objectives import drawn
+from ppzoo.inference.variational.runs import drawn, held
 
 __all__ = ["GUIDES", "Start", "check_draws", "check_guide", "check_guide_option", "choose_guide"]
 

@@ -8,20 +8,18 @@ expected loss. The two differ where the guide draws what cannot be differentiate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pyro import poutine
 from pyro.distributions.util import is_identically_zero
 from pyro.infer.util import MultiFrameTensor, get_plate_stacks
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.program import nodes_of
+from ppzoo.inference.variational.divergences import Divergence, divergences
+from ppzoo.inference.variational.runs import Traces, drawn
 
-__all__ = ["Loss", "Traces", "drawn", "elbo", "scored", "traces"]
+__all__ = ["Loss", "elbo"]
 
 
 class Loss(NamedTuple):
@@ -31,74 +29,84 @@ class Loss(NamedTuple):
     surrogate: Tensor
 
 
-class Traces(NamedTuple):
-    """One run of the guide, and of the model on what it drew, with the log probability of every site."""
-
-    model: poutine.Trace
-    guide: poutine.Trace
-
-
-def traces(model: Callable[..., Any], guide: Callable[..., Any], data: Arguments) -> Traces:
-    """Run the guide, and the model on what it drew."""
-    first = poutine.trace(guide).get_trace(*data.args, **data.kwargs)
-    return scored(poutine.trace(poutine.replay(model, trace=first)).get_trace(*data.args, **data.kwargs), first)
-
-
-def scored(model: poutine.Trace, guide: poutine.Trace) -> Traces:
-    """The runs with log probabilities, without the indices of plates."""
-    model, guide = prune_subsample_sites(model), prune_subsample_sites(guide)
-    model.compute_log_prob()
-    guide.compute_score_parts()
-    return Traces(model, guide)
-
-
-def elbo(particles: Sequence[Traces]) -> Loss:
+def elbo(particles: Sequence[Traces], *, analytic: bool = True) -> Loss:
     r"""The negative evidence lower bound.
 
     .. math:: -\mathrm{ELBO} = \mathbb{E}_{q(z)}[\log q(z) - \log p(x, z)]
 
-    by the mean over some draws. Sites whose draws can be differentiated (reparametrised) give pathwise gradients, the
-    others the score times what they have a part in: the terms within their plates.
+    by the mean over some draws. Gradients are of a site's :math:`\mathrm{KL}(q_i \| p_i)` in closed form where there is
+    one that is right, which has the smaller variance; the loss that is told is that of the draws alone, which hardly
+    varies where the guide is near the posterior.
+
+    Sites whose draws can be differentiated (reparametrised) give pathwise gradients, the others the score times what
+    they have a part in, the terms within their plates; less the mean of the same over the other particles, which leaves
+    the mean gradient as it is and takes from its variance.
 
     J. Paisley, D. Blei and M. Jordan (2012), *Variational Bayesian Inference with Stochastic Search*,
     https://arxiv.org/abs/1206.6430; R. Ranganath, S. Gerrish and D. Blei (2014), *Black Box Variational Inference*,
-    https://proceedings.mlr.press/v33/ranganath14.html.
+    https://proceedings.mlr.press/v33/ranganath14.html; W. Kool, H. van Hoof and M. Welling (2019), *Buy 4 REINFORCE
+    Samples, Get a Baseline for Free!*, https://openreview.net/forum?id=r1lgTGL5DE.
 
     Args:
         particles: Runs of the guide, and of the model on its draws; at least one.
+        analytic: Whether gradients use closed forms at all.
 
     Returns:
         The loss and its surrogate, scalars in nats.
     """
-    losses = [_elbo(*particle) for particle in particles]
-    return Loss(*(torch.stack(numbers).mean() for numbers in zip(*losses, strict=True)))
+    parts = [_parts(particle, divergences(particle) if analytic else {}) for particle in particles]
+    scores = [_score(parts, k) for k in range(len(parts))]
+    surrogates = [part.pathwise - score for part, score in zip(parts, scores, strict=True)]
+    return Loss(torch.stack([part.value for part in parts]).mean(), torch.stack(surrogates).mean())
 
 
-def _elbo(model: poutine.Trace, guide: poutine.Trace) -> Loss:
-    """By one draw."""
-    joint = sum(site["log_prob_sum"] for site in drawn(model).values())
-    entropies, scores = [], []
-    costs: MultiFrameTensor | None = None
-    for site in drawn(guide).values():
-        _, score, entropy = site["score_parts"]
-        if not is_identically_zero(entropy):
-            entropies.append(entropy.sum())
-        if not is_identically_zero(score):
-            costs = _costs(model, guide) if costs is None else costs
-            scores.append((costs.sum_to(site["cond_indep_stack"]) * score).sum())
-    value = sum(site["log_prob_sum"] for site in drawn(guide).values()) - joint
-    return Loss(torch.as_tensor(value).detach(), torch.as_tensor(sum(entropies) - joint - sum(scores)))
+class _Parts(NamedTuple):
+    """The loss of one draw; what has pathwise gradients; by site, the score and the gain that it is weighed with."""
+
+    value: Tensor
+    pathwise: Tensor
+    scores: dict[str, tuple[Tensor, Tensor]]
 
 
-def drawn(trace: poutine.Trace) -> dict[str, Any]:
-    """The sample statements of a run, observed ones too, in order."""
-    return {name: node for name, node in nodes_of(trace).items() if node["type"] == "sample"}
+def _parts(particle: Traces, closed: Mapping[str, Divergence]) -> _Parts:
+    model, guide = drawn(particle.model), drawn(particle.guide)
+    value = sum(site["log_prob_sum"] for site in guide.values()) - sum(site["log_prob_sum"] for site in model.values())
+    joint = sum(site["log_prob_sum"] for name, site in model.items() if name not in closed)
+    joint = joint - sum(divergence.value.sum() for divergence in closed.values())
+    gone = {name for divergence in closed.values() for name in divergence.sites}
+    entropies = sum(_sum(site["score_parts"].entropy_term) for name, site in guide.items() if name not in gone)
+    rough = {n: site for n, site in guide.items() if not is_identically_zero(site["score_parts"].score_function)}
+    gains = _gains(particle, closed) if rough else MultiFrameTensor()
+    scores = {}
+    for name, site in rough.items():
+        own = closed[name].value.detach() if name in closed else 0.0  # which is the same whatever this site draws
+        scores[name] = site["score_parts"].score_function, gains.sum_to(site["cond_indep_stack"]) + own
+    return _Parts(torch.as_tensor(value).detach(), torch.as_tensor(entropies - joint), scores)
 
 
-def _costs(model: poutine.Trace, guide: poutine.Trace) -> MultiFrameTensor:
+def _score(parts: Sequence[_Parts], k: int) -> Tensor:
+    """What the scores of one particle add, weighed with gains beyond those of the other particles."""
+    total = torch.zeros_like(parts[k].value)
+    for name, (score, gain) in parts[k].scores.items():
+        others = [other.scores[name][1] for j, other in enumerate(parts) if j != k and name in other.scores]
+        alike = [other for other in others if other.shape == gain.shape]  # a program may draw other shapes each time
+        beyond = gain - torch.stack(alike).mean(0) if alike else gain
+        total = total + (beyond * score).sum()
+    return total
+
+
+def _gains(particle: Traces, closed: Mapping[str, Divergence]) -> MultiFrameTensor:
     """What a draw's score is weighed with, by the plates that it is in: ``log p - log q`` of every site."""
-    costs, plates, draws = MultiFrameTensor(), get_plate_stacks(model), drawn(guide)
-    for name, site in drawn(model).items():
-        own = site["log_prob"] if site["is_observed"] else site["log_prob"] - draws[name]["log_prob"]
-        costs.add((plates[name], own.detach()))
-    return costs
+    gains, plates, guide = MultiFrameTensor(), get_plate_stacks(particle.model), drawn(particle.guide)
+    for name, site in drawn(particle.model).items():
+        if name in closed:
+            own = -closed[name].value
+        else:
+            own = site["log_prob"] if site["is_observed"] else site["log_prob"] - guide[name]["log_prob"]
+        gains.add((plates[name], own.detach()))
+    return gains
+
+
+def _sum(term: Any) -> Any:
+    """Of a tensor, or of the number zero that stands for one."""
+    return 0.0 if is_identically_zero(term) else term.sum()

@@ -24,13 +24,14 @@ from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Guide, Pair, Site, check_program_like, has_method, sites_of
 from ppzoo.inference.start import prior_median, uniform
-from ppzoo.inference.variational.bounds import dreg, held, importance, plates_of_units, wake_sleep
+from ppzoo.inference.variational.bounds import dreg, importance, plates_of_units, wake_sleep
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
 from ppzoo.inference.variational.guides import Start, check_draws, check_guide, check_guide_option, choose_guide
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import Loss, drawn, elbo, traces
+from ppzoo.inference.variational.objectives import Loss, elbo
 from ppzoo.inference.variational.optimisers import OPTIMISERS
+from ppzoo.inference.variational.runs import drawn, held, traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.inference.variational.trainers import Plan, trainer_of
 from ppzoo.isolation import isolated

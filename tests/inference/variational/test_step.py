@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.variational.objectives import elbo, traces
+from ppzoo.inference.variational.objectives import elbo
+from ppzoo.inference.variational.runs import traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.isolation import isolated
 

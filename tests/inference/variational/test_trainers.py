@@ -16,8 +16,9 @@ from ppzoo.inference.program import Pair
 from ppzoo.inference.variational import trainers
 from ppzoo.inference.variational.descent import cosine_decay
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import elbo, traces
+from ppzoo.inference.variational.objectives import elbo
 from ppzoo.inference.variational.optimisers import OPTIMISERS
+from ppzoo.inference.variational.runs import traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.inference.variational.trainers import Native, Plan, Stepwise, trainer_of
 from ppzoo.isolation import isolated
