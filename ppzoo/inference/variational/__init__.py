@@ -4,7 +4,8 @@ r"""Variational inference: the best approximation of a posterior within a family
 
 * ``svi``: the method that users name. ``guides``: families by name, and whether a guide fits its program.
 * ``runs``: what model and guide did. ``objectives``: what is maximised, as functions of some runs; ``divergences`` are
-  its parts in closed form, ``bounds`` are by the runs' weights.
+  its parts in closed form, ``bounds`` are by the runs' weights, ``summing`` is over discrete sites. ``losses``: which
+  is for a pair.
 * ``minibatch``: rows that stand for all. ``step``: loss and gradients, recorded once; ``remembering``: whether they may
   be.
 * ``trainers``: what takes steps with all replicas, as machine code or one operation after the other; ``noise``,

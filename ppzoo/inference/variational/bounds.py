@@ -59,7 +59,7 @@ def importance(particles: Sequence[Traces], alpha: float = 0.0) -> Loss:
     log_w = weights.model - weights.guide
     bound = _bound(log_w, alpha)
     value = weights.scale * bound.sum() + weights.rest
-    scores = [_scores(guide, weights.plates) for _, guide in particles]
+    scores = [_scores(particle.guide, weights.plates) for particle in particles]
     known = [score for score in scores if score is not None]
     if not known:
         return Loss(-value.detach(), -value)

@@ -19,7 +19,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import constraints, kl_divergence
 
-from ppzoo.inference.variational.runs import Traces, drawn
+from ppzoo.inference.variational.runs import Traces, drawn, same_weight
 
 __all__ = ["Divergence", "divergences"]
 
@@ -69,18 +69,13 @@ def _names(name: str, site: dict[str, Any], guide: dict[str, Any]) -> tuple[str,
 
 def _closed(q: dict[str, Any], p: dict[str, Any]) -> Tensor | None:
     """The divergence of two statements; None without a closed form, or where they are not weighed alike."""
-    if not (_same(q["scale"], p["scale"]) and _same(q["mask"], p["mask"])):
+    if not (same_weight(q["scale"], p["scale"]) and same_weight(q["mask"], p["mask"])):
         return None
     try:
         value = kl_divergence(q["fn"], p["fn"])
     except NotImplementedError:  # how torch says that it has none
         return None
     return scale_and_mask(value, p["scale"], p["mask"]) if value.shape == p["log_prob"].shape else None
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Two scales or masks; tensors only if they are one."""
-    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)
 
 
 def _is_real(support: Any) -> bool:

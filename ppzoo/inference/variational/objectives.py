@@ -70,8 +70,10 @@ class _Parts(NamedTuple):
 
 def _parts(particle: Traces, closed: Mapping[str, Divergence]) -> _Parts:
     model, guide = drawn(particle.model), drawn(particle.guide)
-    value = sum(site["log_prob_sum"] for site in guide.values()) - sum(site["log_prob_sum"] for site in model.values())
-    joint = sum(site["log_prob_sum"] for name, site in model.items() if name not in closed)
+    known = {name: site for name, site in model.items() if name not in particle.summed.sites}
+    joint = particle.summed.value + sum(site["log_prob_sum"] for site in known.values())
+    value = sum(site["log_prob_sum"] for site in guide.values()) - joint
+    joint = particle.summed.value + sum(site["log_prob_sum"] for name, site in known.items() if name not in closed)
     joint = joint - sum(divergence.value.sum() for divergence in closed.values())
     gone = {name for divergence in closed.values() for name in divergence.sites}
     entropies = sum(_sum(site["score_parts"].entropy_term) for name, site in guide.items() if name not in gone)

@@ -15,23 +15,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.errors import ModelError, OptionError
+from ppzoo.errors import OptionError
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Guide, Pair, Site, check_program_like, has_method, sites_of
+from ppzoo.inference.program import Guide, Pair, check_program_like, has_method, sites_of
 from ppzoo.inference.start import prior_median, uniform
-from ppzoo.inference.variational.bounds import dreg, importance, plates_of_units, wake_sleep
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
-from ppzoo.inference.variational.guides import Start, check_draws, check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.losses import OBJECTIVES, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import Loss, elbo
 from ppzoo.inference.variational.optimisers import OPTIMISERS
-from ppzoo.inference.variational.runs import drawn, held, traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.inference.variational.trainers import Plan, trainer_of
 from ppzoo.isolation import isolated
@@ -40,8 +36,6 @@ from ppzoo.rng import stream_seed
 
 __all__ = ["SVI"]
 
-_OBJECTIVES = ("elbo", "iwae", "renyi", "dreg", "wake-sleep")
-_OF_HELD = {"dreg": dreg, "wake-sleep": wake_sleep}  # those that ask for the probability of draws a second time
 _STEPS = 5000
 
 
@@ -93,7 +87,7 @@ class SVI:
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
         check_guide_option(self.guide)
-        check_choice("objective", self.objective, _OBJECTIVES)
+        check_choice("objective", self.objective, OBJECTIVES)
         check_integer("particles", self.particles)
         self._check_objective()
         check_integer("replicas", self.replicas)
@@ -147,8 +141,9 @@ class SVI:
             module.train()
         decay = cosine_decay(steps) if self.schedule == "cosine" else constant
         parameters, buffers = (_stacked([start[i] for start in starts]) for i in range(2))
+        step, told = self._step(pair, guide, batches)
         plan = Plan(
-            self._step(pair, guide, batches),
+            step,
             batches,
             parameters,
             buffers,
@@ -173,11 +168,8 @@ class SVI:
         losses = course.losses[best]
         kept = losses[~np.isnan(losses)]
         notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}."]
-        if self.objective != "elbo":
-            notes.append(
-                f"Losses are minus a bound by the weights of {self.particles} draws (objective={self.objective!r}): "
-                "they lie below those of the ELBO for the same guide."
-            )
+        if told:
+            notes.append(told)
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {_spread(finals)} nats.")
         numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept))}
@@ -195,53 +187,12 @@ class SVI:
         check_guide(pair)
         return guide
 
-    def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> Step:
-        """Loss and gradients, on rows that stand for all."""
-        enumerated = _enumerated_elbo(list(sites_of(pair.trace_model())), self.particles)
-        if self.objective != "elbo":
-            self._check_weights(pair, guide, batches, summed=enumerated is not None)
-        model = batches.weighed(pair.model if enumerated is None else pair.enumerated())
+    def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, str]:
+        """Loss and gradients, on rows that stand for all, and a note on the loss."""
+        loss, note = loss_of(pair, guide, batches, self.objective, self.particles, self.alpha)
         programs = (pair.model, guide)
-        guide = batches.weighed(guide)
-
-        def loss(data: Arguments) -> Loss:
-            if enumerated is not None:
-                value = enumerated.differentiable_loss(model, guide, *data.args, **data.kwargs)
-                return Loss(value.detach(), value)
-            if self.objective in _OF_HELD:
-                return _OF_HELD[self.objective]([held(model, guide, data) for _ in range(self.particles)])
-            particles = [traces(model, guide, data) for _ in range(self.particles)]
-            return elbo(particles) if self.objective == "elbo" else importance(particles, self.alpha or 0.0)
-
-        return Step(loss, pair.trainable(), pair.buffers(), batches.example, fixed=batches.fixed, programs=programs)
-
-    def _check_weights(self, pair: Pair, guide: Guide, batches: Minibatches, *, summed: bool) -> None:
-        """Each draw has a weight, and that of some rows can stand for all.
-
-        Raises:
-            ModelError: If not.
-        """
-        got = f"objective={self.objective!r}"
-        if summed:
-            raise ModelError(
-                "has discrete sites to sum out, which weights of draws do not",
-                argument="model",
-                got=got,
-                remedy='Use objective="elbo".',
-            )
-        if self.objective in _OF_HELD:
-            check_draws(pair, guide, self.objective, reparametrised=self.objective == "dreg")
-        with torch.no_grad():
-            run = traces(pair.model, guide, pair.data)
-        units = {name for name, _ in plates_of_units(run)}
-        if batches.plates and drawn(run.guide) and batches.plates.isdisjoint(units):
-            raise ModelError(
-                "has latent sites that rows share: the weight of some rows cannot stand for that of all",
-                argument="model",
-                got=f"{got} with batch_size",
-                expected="latent sites, and what comes after them, inside the plate over rows",
-                remedy='Leave batch_size out, or use objective="elbo".',
-            )
+        step = Step(loss, pair.trainable(), pair.buffers(), batches.example, fixed=batches.fixed, programs=programs)
+        return step, note
 
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:
@@ -260,11 +211,3 @@ def _spread(losses: list[float]) -> str:
     finite = sorted(loss for loss in losses if math.isfinite(loss))
     failed = len(losses) - len(finite)
     return f"{finite[0]:.6g} to {finite[-1]:.6g}{f', {failed} of them not finite' if failed else ''}"
-
-
-def _enumerated_elbo(sites: list[Site], particles: int) -> Any:
-    """Pyro's, which sums finite discrete sites out; None without any."""
-    if not any(site.kind == "discrete" and site.distribution.has_enumerate_support for site in sites):
-        return None
-    depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
-    return TraceEnum_ELBO(num_particles=particles, max_plate_nesting=depth)

@@ -196,50 +196,6 @@ def test_bounds_of_automatic_guides_are_recorded(objective):
     assert abs(float(mu.std()) / sd - 1) < 0.05
 
 
-def binary_rows(y):
-    with pyro.plate("row", len(y)):
-        z = pyro.sample("z", dist.Poisson(2.0))
-        pyro.sample("y", dist.Normal(z, 1.0), obs=y)
-
-
-def binary_guide(y):
-    rate = pyro.param("rate", torch.tensor(0.5))
-    with pyro.plate("row", len(y)):
-        pyro.sample("z", dist.Poisson(rate.exp()))
-
-
-def noisy_guide(y):
-    scale = torch.rand(()) + 1
-    with pyro.plate("row", len(y)):
-        pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), scale))
-
-
-def mixed(y):
-    conjugate(y)
-    with pyro.plate("other", 2):
-        pyro.sample("k", dist.Bernoulli(0.5))
-
-
-@pytest.mark.parametrize(
-    ("model", "options", "message"),
-    [
-        (
-            binary_rows,
-            {"objective": "dreg", "guide": binary_guide},
-            r"cannot be differentiated; got sites 'z'.*rsample",
-        ),
-        (conjugate, {"objective": "dreg", "guide": "delta"}, r"on a point.*got sites 'mu' with objective='dreg'"),
-        (conjugate, {"objective": "wake-sleep", "guide": "delta"}, "on a point"),
-        (rows, {"objective": "wake-sleep", "guide": noisy_guide}, r"random beside its draws.*pyro\.sample alone"),
-        (conjugate, {"objective": "iwae", "batch_size": 2}, r"rows share.*Leave batch_size out"),
-        (mixed, {"objective": "iwae"}, "discrete sites to sum out"),
-    ],
-)
-def test_what_has_no_weights_is_refused(model, options, message):
-    with pytest.raises(ModelError, match=message):
-        ppzoo.fit(model, Y, method="svi", particles=2, steps=10, progress=False, **options)
-
-
 def test_a_game_is_refused():
     class Game:
         def critic_loss(self, x):
