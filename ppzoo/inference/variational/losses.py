@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,26 +19,41 @@ from ppzoo.inference.variational.objectives import Loss, elbo
 from ppzoo.inference.variational.runs import drawn, held, traces
 from ppzoo.inference.variational.summing import summing_traces
 
-__all__ = ["OBJECTIVES", "loss_of"]
+__all__ = ["OBJECTIVES", "Objective", "loss_of"]
 
 OBJECTIVES = ("elbo", "iwae", "renyi", "dreg", "wake-sleep")
 _OF_HELD = {"dreg": dreg, "wake-sleep": wake_sleep}  # those that ask for the probability of draws a second time
 
-Losses = Callable[[Arguments], Loss]
+Losses = Callable[..., Loss]
 
 
-def loss_of(
-    pair: Pair, guide: Guide, batches: Minibatches, objective: str, particles: int, alpha: float | None
-) -> tuple[Losses, str]:
-    """A loss of a step's data, and what a user should know of it.
+@dataclass(frozen=True)
+class Objective:
+    """What is maximised.
+
+    Attributes:
+        name: One of :data:`OBJECTIVES`.
+        particles: Runs per step.
+        alpha: Order of ``"renyi"``.
+        beta: Weight of the terms of latent sites in ``"elbo"``.
+        annealed: Whether each step brings a weight of its own on the way there.
+    """
+
+    name: str
+    particles: int
+    alpha: float | None
+    beta: float
+    annealed: bool
+
+
+def loss_of(pair: Pair, guide: Guide, batches: Minibatches, objective: Objective) -> tuple[Losses, list[str]]:
+    """A loss of a step's data, of its weight too if it is annealed, and what a user should know of it.
 
     Args:
         pair: Model and data, with every parameter made.
         guide: What is trained.
         batches: The rows of each step.
-        objective: One of :data:`OBJECTIVES`.
-        particles: Runs per step.
-        alpha: Order of ``"renyi"``.
+        objective: What is maximised.
 
     Raises:
         ModelError: If the objective is not for this pair.
@@ -48,25 +64,31 @@ def loss_of(
     left = [site for site in sites if site.kind == "discrete" and site.name not in draws]
     _check_finite(left)
     given = batches.weighed(guide)
-    if objective != "elbo":
-        _check_weights(pair, guide, batches, objective, left)
-        return _weighed(batches.weighed(pair.model), given, objective, particles, alpha), (
-            f"Losses are minus a bound by the weights of {particles} draws (objective={objective!r}): "
-            "they lie below those of the ELBO for the same guide."
-        )
-    if why := _beyond(draws, left):
-        return _pyros(batches.weighed(pair.enumerated()), given, sites, particles), f"The ELBO is Pyro's, for {why}."
+    if objective.name != "elbo":
+        _check_weights(pair, guide, batches, objective.name, left)
+        weights = f"the weights of {objective.particles} draws (objective={objective.name!r})"
+        note = f"Losses are minus a bound by {weights}: they lie below those of the ELBO for the same guide."
+        return _weighed(batches.weighed(pair.model), given, objective), [note]
+    why = _beyond(draws, left)
+    if left or why:
+        _check_plain(objective, left)
+    count, beta = range(objective.particles), objective.beta
+    notes = [] if beta == 1 else [f"The optimum is not the posterior: the terms of latent sites weigh {beta:g} (beta)."]
+    if why:
+        model = batches.weighed(pair.enumerated())
+        return _pyros(model, given, sites, objective.particles), [f"The ELBO is Pyro's, for {why}."]
     if left:
         model = batches.weighed(pair.enumerated())
-        return lambda data: elbo([summing_traces(model, given, data, sites) for _ in range(particles)]), ""
+        return lambda data: elbo([summing_traces(model, given, data, sites) for _ in count]), []
     model = batches.weighed(pair.model)
-    return lambda data: elbo([traces(model, given, data) for _ in range(particles)]), ""
+    return lambda data, weight=None: elbo([traces(model, given, data) for _ in count], beta=beta, weight=weight), notes
 
 
-def _weighed(model: Guide, guide: Guide, objective: str, particles: int, alpha: float | None) -> Losses:
-    if objective in _OF_HELD:
-        return lambda data: _OF_HELD[objective]([held(model, guide, data) for _ in range(particles)])
-    return lambda data: importance([traces(model, guide, data) for _ in range(particles)], alpha or 0.0)
+def _weighed(model: Guide, guide: Guide, objective: Objective) -> Losses:
+    count = range(objective.particles)
+    if objective.name in _OF_HELD:
+        return lambda data: _OF_HELD[objective.name]([held(model, guide, data) for _ in count])
+    return lambda data: importance([traces(model, guide, data) for _ in count], objective.alpha or 0.0)
 
 
 def _pyros(model: Guide, guide: Guide, sites: Sequence[Site], particles: int) -> Losses:
@@ -98,6 +120,18 @@ def _check_finite(left: Sequence[Site]) -> None:
             got=f"misses sites {', '.join(map(repr, endless))}",
             expected="a guide that draws every latent site without a finite support",
             remedy="Draw them in the guide, or sum them out by hand.",
+        )
+
+
+def _check_plain(objective: Objective, left: Sequence[Site]) -> None:
+    if objective.beta != 1 or objective.annealed:
+        sites = ", ".join(repr(site.name) for site in left) or "that the guide enumerates"
+        raise ModelError(
+            "has discrete sites to sum out, whose terms have no weight of their own",
+            argument="model",
+            got=f"sites {sites} with beta={objective.beta:g}{' and anneal' * objective.annealed}",
+            expected="beta=1 and no anneal, or a guide that draws them",
+            remedy="Draw them in the guide, or leave beta and anneal out.",
         )
 
 

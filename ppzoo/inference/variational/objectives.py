@@ -29,10 +29,14 @@ class Loss(NamedTuple):
     surrogate: Tensor
 
 
-def elbo(particles: Sequence[Traces], *, analytic: bool = True) -> Loss:
+def elbo(
+    particles: Sequence[Traces], *, analytic: bool = True, beta: float = 1.0, weight: Tensor | None = None
+) -> Loss:
     r"""The negative evidence lower bound.
 
-    .. math:: -\mathrm{ELBO} = \mathbb{E}_{q(z)}[\log q(z) - \log p(x, z)]
+    .. math::
+        -\mathrm{ELBO} = \mathbb{E}_{q(z)}[\log q(z) - \log p(x, z)], \qquad
+        -\mathrm{ELBO}_\beta = \mathbb{E}_{q(z)}[\beta\, (\log q(z) - \log p(z)) - \log p(x | z)]
 
     by the mean over some draws. Gradients are of a site's :math:`\mathrm{KL}(q_i \| p_i)` in closed form where there is
     one that is right, which has the smaller variance; the loss that is told is that of the draws alone, which hardly
@@ -45,16 +49,21 @@ def elbo(particles: Sequence[Traces], *, analytic: bool = True) -> Loss:
     J. Paisley, D. Blei and M. Jordan (2012), *Variational Bayesian Inference with Stochastic Search*,
     https://arxiv.org/abs/1206.6430; R. Ranganath, S. Gerrish and D. Blei (2014), *Black Box Variational Inference*,
     https://proceedings.mlr.press/v33/ranganath14.html; W. Kool, H. van Hoof and M. Welling (2019), *Buy 4 REINFORCE
-    Samples, Get a Baseline for Free!*, https://openreview.net/forum?id=r1lgTGL5DE.
+    Samples, Get a Baseline for Free!*, https://openreview.net/forum?id=r1lgTGL5DE; I. Higgins et al. (2017), *beta-VAE:
+    Learning Basic Visual Concepts with a Constrained Variational Framework*,
+    https://openreview.net/forum?id=Sy2fzU9gl.
 
     Args:
         particles: Runs of the guide, and of the model on its draws; at least one.
         analytic: Whether gradients use closed forms at all.
+        beta: Weight of the terms of latent sites; other than 1, the optimum is not the posterior.
+        weight: What they weigh in the gradients of this step, a scalar, if it is not ``beta``.
 
     Returns:
         The loss and its surrogate, scalars in nats.
     """
-    parts = [_parts(particle, divergences(particle) if analytic else {}) for particle in particles]
+    slope: float | Tensor = beta if weight is None else weight
+    parts = [_parts(particle, divergences(particle) if analytic else {}, beta, slope) for particle in particles]
     scores = [_score(parts, k) for k in range(len(parts))]
     surrogates = [part.pathwise - score for part, score in zip(parts, scores, strict=True)]
     return Loss(torch.stack([part.value for part in parts]).mean(), torch.stack(surrogates).mean())
@@ -68,22 +77,26 @@ class _Parts(NamedTuple):
     scores: dict[str, tuple[Tensor, Tensor]]
 
 
-def _parts(particle: Traces, closed: Mapping[str, Divergence]) -> _Parts:
+def _parts(particle: Traces, closed: Mapping[str, Divergence], beta: float, slope: float | Tensor) -> _Parts:
+    """Terms of latent sites count ``beta`` in the loss, and ``slope`` in the gradients."""
     model, guide = drawn(particle.model), drawn(particle.guide)
     known = {name: site for name, site in model.items() if name not in particle.summed.sites}
-    joint = particle.summed.value + sum(site["log_prob_sum"] for site in known.values())
-    value = sum(site["log_prob_sum"] for site in guide.values()) - joint
-    joint = particle.summed.value + sum(site["log_prob_sum"] for name, site in known.items() if name not in closed)
-    joint = joint - sum(divergence.value.sum() for divergence in closed.values())
-    gone = {name for divergence in closed.values() for name in divergence.sites}
-    entropies = sum(_sum(site["score_parts"].entropy_term) for name, site in guide.items() if name not in gone)
+    likelihood = particle.summed.value + sum(site["log_prob_sum"] for site in known.values() if site["is_observed"])
+    prior = {name: site["log_prob_sum"] for name, site in known.items() if not site["is_observed"]}
+    divergence = sum(site["log_prob_sum"] for site in guide.values()) - sum(prior.values())
+    gone = {name for each in closed.values() for name in each.sites}
+    left = [site for name, site in guide.items() if name not in gone]
+    pathwise = sum(each.value.sum() for each in closed.values())
+    pathwise = pathwise + sum(_sum(site["score_parts"].entropy_term) for site in left)
+    pathwise = pathwise - sum(term for name, term in prior.items() if name not in closed)
     rough = {n: site for n, site in guide.items() if not is_identically_zero(site["score_parts"].score_function)}
-    gains = _gains(particle, closed) if rough else MultiFrameTensor()
+    gains = _gains(particle, closed, slope) if rough else MultiFrameTensor()
     scores = {}
     for name, site in rough.items():
-        own = closed[name].value.detach() if name in closed else 0.0  # which is the same whatever this site draws
+        own = _times(slope, closed[name].value.detach()) if name in closed else 0.0  # the same whatever it draws
         scores[name] = site["score_parts"].score_function, gains.sum_to(site["cond_indep_stack"]) + own
-    return _Parts(torch.as_tensor(value).detach(), torch.as_tensor(entropies - joint), scores)
+    value = torch.as_tensor(_times(beta, divergence) - likelihood)
+    return _Parts(value.detach(), torch.as_tensor(_times(slope, pathwise) - likelihood), scores)
 
 
 def _score(parts: Sequence[_Parts], k: int) -> Tensor:
@@ -97,16 +110,25 @@ def _score(parts: Sequence[_Parts], k: int) -> Tensor:
     return total
 
 
-def _gains(particle: Traces, closed: Mapping[str, Divergence]) -> MultiFrameTensor:
+def _gains(particle: Traces, closed: Mapping[str, Divergence], slope: float | Tensor) -> MultiFrameTensor:
     """What a draw's score is weighed with, by the plates that it is in: ``log p - log q`` of every site."""
     gains, plates, guide = MultiFrameTensor(), get_plate_stacks(particle.model), drawn(particle.guide)
     for name, site in drawn(particle.model).items():
         if name in closed:
-            own = -closed[name].value
+            own = -_times(slope, closed[name].value)
+        elif site["is_observed"]:
+            own = site["log_prob"]
         else:
-            own = site["log_prob"] if site["is_observed"] else site["log_prob"] - guide[name]["log_prob"]
+            own = _times(slope, site["log_prob"] - guide[name]["log_prob"])
         gains.add((plates[name], own.detach()))
     return gains
+
+
+def _times(weight: float | Tensor, term: Any) -> Any:
+    """A weighed term, as it is where the weight is the number 1."""
+    if isinstance(weight, Tensor):
+        return weight.to(term.dtype) * term if isinstance(term, Tensor) else weight * term
+    return term if weight == 1 else weight * term
 
 
 def _sum(term: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from ppzoo.inference.start import prior_median, uniform
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
 from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, choose_guide
-from ppzoo.inference.variational.losses import OBJECTIVES, loss_of
+from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.step import Step
@@ -54,6 +55,8 @@ class SVI:
             to train, ``"iwae"``, ``"renyi"`` or, with gradients that stay sharp, ``"dreg"``; or ``"wake-sleep"``, by
             which the guide covers the posterior instead of staying inside of it.
         alpha: Order of ``"renyi"``, >= 0: 0 is ``"iwae"``, and towards 1 it becomes ``"elbo"``.
+        beta: Weight of the terms of latent sites in ``"elbo"``, > 0; other than 1, the optimum is not the posterior.
+        anneal: Steps over which that weight rises from zero; from the start all of it when ``None``.
         particles: Draws of the guide per step: averaged by ``"elbo"``, weighed by the other objectives.
         replicas: Independent fits, trained side by side from different starts; the best one is kept.
         clip: Largest norm of the gradient, larger ones are scaled down; no limit when ``None``.
@@ -76,6 +79,8 @@ class SVI:
     batch_size: int | None = None
     objective: str = "elbo"
     alpha: float | None = None
+    beta: float = 1.0
+    anneal: int | None = None
     particles: int = 1
     replicas: int = 1
     clip: float | None = None
@@ -83,7 +88,7 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "batch_size"):
+        for name in ("steps", "epochs", "batch_size", "anneal"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
         check_guide_option(self.guide)
@@ -115,6 +120,14 @@ class SVI:
                 argument="alpha",
                 got=f"{self.alpha} and objective={self.objective!r}",
                 remedy='Give objective="renyi", alpha=0.5, or neither.',
+            )
+        check_real("beta", self.beta, above=0)
+        if self.objective != "elbo" and (self.beta != 1 or self.anneal is not None):
+            raise OptionError(
+                'belongs to objective="elbo"',
+                argument="beta" if self.beta != 1 else "anneal",
+                got=f"{self.beta if self.beta != 1 else self.anneal} and objective={self.objective!r}",
+                remedy='Leave it out, or use objective="elbo".',
             )
         if self.alpha is not None and check_real("alpha", self.alpha, at_least=0) == 1:
             raise OptionError("is the limit that is the ELBO", argument="alpha", got=1, remedy='Use objective="elbo".')
@@ -152,6 +165,7 @@ class SVI:
             math.inf if self.clip is None else self.clip,
             run.seed,
             steps,
+            self._weight(steps),
         )
         trainer, why = trainer_of(plan)
         course = Course(parameters)
@@ -167,9 +181,7 @@ class SVI:
             module.eval()
         losses = course.losses[best]
         kept = losses[~np.isnan(losses)]
-        notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}."]
-        if told:
-            notes.append(told)
+        notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *told]
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {_spread(finals)} nats.")
         numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept))}
@@ -187,12 +199,26 @@ class SVI:
         check_guide(pair)
         return guide
 
-    def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, str]:
-        """Loss and gradients, on rows that stand for all, and a note on the loss."""
-        loss, note = loss_of(pair, guide, batches, self.objective, self.particles, self.alpha)
+    def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, list[str]]:
+        """Loss and gradients, on rows that stand for all, and notes on the loss."""
+        annealed = self.anneal is not None
+        objective = Objective(self.objective, self.particles, self.alpha, self.beta, annealed)
+        loss, notes = loss_of(pair, guide, batches, objective)
+        learnt = pair.trainable(), pair.buffers()
         programs = (pair.model, guide)
-        step = Step(loss, pair.trainable(), pair.buffers(), batches.example, fixed=batches.fixed, programs=programs)
-        return step, note
+        step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
+        return step, notes
+
+    def _weight(self, steps: int) -> Callable[[int], float] | None:
+        """What the terms of latent sites weigh in each step; None if always the same."""
+        if self.anneal is None:
+            return None
+        if self.anneal >= steps:
+            raise OptionError(
+                "does not end before the last step", argument="anneal", got=self.anneal, expected=f"less than {steps}"
+            )
+        beta, anneal = self.beta, self.anneal
+        return lambda t: beta * min(1.0, t / anneal)
 
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:

@@ -62,6 +62,8 @@ def mixed(y):
         (rows, {"objective": "wake-sleep", "guide": noisy_guide}, r"random beside its draws.*pyro\.sample alone"),
         (conjugate, {"objective": "iwae", "batch_size": 2}, r"rows share.*Leave batch_size out"),
         (mixed, {"objective": "iwae"}, "discrete sites to sum out.*got sites 'k'"),
+        (mixed, {"beta": 2.0}, r"whose terms have no weight of their own; got sites 'k' with beta=2;"),
+        (mixed, {"anneal": 5}, "got sites 'k' with beta=1 and anneal"),
         (counts, {}, "does not draw discrete sites that cannot be summed out; got misses sites 'z'"),
     ],
 )

@@ -186,6 +186,31 @@ def test_every_objective_finds_the_posterior_in_its_family(objective, batch_size
     assert fit.notes[1].startswith(f"Losses are minus a bound by the weights of 8 draws (objective={objective!r})")
 
 
+def test_beta_has_the_optimum_of_tempered_data_and_says_so():
+    """A likelihood to the power of 1 / beta: precision 1 + N / beta, mean sum(y) / beta over it."""
+    fit = ppzoo.fit(conjugate, Y, method="svi", steps=20_000, lr=0.02, seed=1, beta=4.0, progress=False)
+    mu = fit.draws(40_000)["mu"]
+    assert abs(float(mu.mean()) - float(Y.sum()) / 4 / 2) < 0.05 * 2**-0.5
+    assert abs(float(mu.std()) * 2**0.5 - 1) < 0.05
+    assert "the program itself" not in fit.notes[0]
+    assert fit.notes[1] == "The optimum is not the posterior: the terms of latent sites weigh 4 (beta)."
+
+
+def test_annealing_ends_at_the_posterior():
+    fit = ppzoo.fit(conjugate, Y, method="svi", steps=20_000, lr=0.02, seed=1, anneal=5000, progress=False)
+    mean, sd = exact_posterior()
+    mu = fit.draws(40_000)["mu"]
+    assert abs(float(mu.mean()) - mean) < 0.05 * sd
+    assert abs(float(mu.std()) / sd - 1) < 0.05
+    assert len(fit.notes) == 1
+    assert "the program itself" not in fit.notes[0]
+
+
+def test_annealing_ends_before_the_steps_do():
+    with pytest.raises(OptionError, match=r"anneal: does not end before the last step; got 10; expected less than 10"):
+        ppzoo.fit(conjugate, Y, method="svi", steps=10, anneal=10, progress=False)
+
+
 @pytest.mark.parametrize("objective", ["iwae", "dreg", "wake-sleep"])
 def test_bounds_of_automatic_guides_are_recorded(objective):
     fit = ppzoo.fit(conjugate, Y, objective=objective, particles=3, steps=20_000, lr=0.02, progress=False)

@@ -47,6 +47,7 @@ def planned(  # what a test may want to be otherwise
     seed=5,
     steps=100,
     dtype=torch.float64,
+    weight=None,
 ):
     starts = [[0.5, 0.2 + 0.1 * k, -1.0, -1.0] for k in range(replicas)]
     own = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in starts[0]]
@@ -65,10 +66,19 @@ def planned(  # what a test may want to be otherwise
     data = Arguments((X.to(dtype), Y.to(dtype)), {})
     batches = Minibatches(Pair(model, model, data, guide), batch, seed)
     weighed = batches.weighed(model), batches.weighed(guide)
-    step = Step(lambda d: elbo([traces(*weighed, d)]), own, [], batches.example, fixed=batches.fixed)
+    step = Step(
+        lambda d, w=None: elbo([traces(*weighed, d)], weight=w),
+        own,
+        [],
+        batches.example,
+        fixed=batches.fixed,
+        weighed=weight is not None,
+    )
     parameters = [torch.tensor(column, dtype=dtype) for column in zip(*starts, strict=True)]
     decay = cosine_decay(steps)
-    return Plan(step, batches, parameters, [], OPTIMISERS[optimiser], lambda t: 0.05 * decay(t), clip, seed, steps)
+    return Plan(
+        step, batches, parameters, [], OPTIMISERS[optimiser], lambda t: 0.05 * decay(t), clip, seed, steps, weight
+    )
 
 
 def trained(kind, steps=100, **options):
@@ -79,8 +89,17 @@ def trained(kind, steps=100, **options):
     return losses, torch.stack([p.detach() for p in plan.parameters])
 
 
+SETTINGS = {
+    "plain": {},
+    "clip": {"clip": 0.7},
+    "batch": {"batch": 4},
+    "replicas": {"replicas": 3, "batch": 2},
+    "weight": {"weight": lambda t: min(1.0, t / 60), "batch": 4},
+}
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("options", [{}, {"clip": 0.7}, {"batch": 4}, {"replicas": 3, "batch": 2}], ids=str)
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
 def test_machine_code_takes_torchs_steps(optimiser, options):
     """Without draws: rates, moments, clipping and rows are the same, so all numbers are."""
     native = trained(Native, noisy=False, optimiser=optimiser, **options)
@@ -88,6 +107,9 @@ def test_machine_code_takes_torchs_steps(optimiser, options):
     for mine, theirs in zip(native, plain, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
     assert native[0].shape == (options.get("replicas", 1), 100)
+    if "weight" in options:
+        constant = trained(Native, noisy=False, optimiser=optimiser, **options | {"weight": None})
+        assert not torch.allclose(native[1], constant[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", [Native, Stepwise])
