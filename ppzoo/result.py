@@ -88,7 +88,7 @@ class Fit:
 
     @property
     def losses(self) -> NDArray[np.float64] | None:
-        """Loss after each step, in nats (for SVI the negative ELBO, for EM the negative log likelihood)."""
+        """Loss after each step, in nats (SVI: the negative ELBO or other bound, EM: the negative log likelihood)."""
         return self.outcome.losses
 
     @property

@@ -88,12 +88,20 @@ class Elimination:
             Each variable's index into its values by symbol, ``(S, *plates)``, and the log of the sum over all values,
             ``(S,)``. Where that is not finite the draw means nothing.
         """
-        rows = len(u)
-        tables = [filled[name].reshape(rows, *self._shape(dims)) for name, dims in self.tables.items()]
-        evidence = self._forward(tables, rows)
+        tables = self._filled(filled, len(u))
+        evidence = self._forward(tables, len(u))
         shapes = {symbol: self._shape(variable.plates) for symbol, variable in self.variables.items()}
         parts = zip(shapes.items(), u.split([prod(shape) for shape in shapes.values()], 1), strict=True)
-        return self._backward(tables, {symbol: part.reshape(rows, *shape) for (symbol, shape), part in parts}), evidence
+        return self._backward(
+            tables, {symbol: part.reshape(len(u), *shape) for (symbol, shape), part in parts}
+        ), evidence
+
+    def log_sum(self, filled: Mapping[str, Tensor], rows: int) -> Tensor:
+        """The log of the sum over all values, ``(S,)``, of ``S`` fillings ``(S, ...)`` of the tables."""
+        return self._forward(self._filled(filled, rows), rows)
+
+    def _filled(self, filled: Mapping[str, Tensor], rows: int) -> list[Tensor]:
+        return [filled[name].reshape(rows, *self._shape(dims)) for name, dims in self.tables.items()]
 
     def _forward(self, tables: list[Tensor], rows: int) -> Tensor:
         """Append the table of every step; what is left of all tables is one number for each draw."""

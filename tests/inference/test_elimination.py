@@ -59,6 +59,7 @@ def test_sum_and_draws_are_those_of_all_values(tables):
     index, evidence = found.draw(filled, u)
     values, weights = by_brute_force(tables, variables, filled)
     assert torch.allclose(evidence, weights.logsumexp(0))
+    assert torch.equal(found.log_sum(filled, rows), evidence)
     drawn = torch.cat([index[s].reshape(rows, -1) for s in variables], 1)
     code = 10 ** torch.arange(values.shape[1])
     order = (values @ code).argsort()

@@ -14,8 +14,8 @@ VARIATIONAL = (
         "scores pull the wrong way",
         "Draws that cannot be differentiated through are made likelier where they cost more.",
         "inference/variational/objectives.py",
-        "- joint - sum(scores)",
-        "- joint + sum(scores)",
+        "part.pathwise - score for",
+        "part.pathwise + score for",
         ("inference/variational/test_objectives.py",),
     ),
     Mutant(

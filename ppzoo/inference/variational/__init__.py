@@ -3,7 +3,9 @@ r"""Variational inference: the best approximation of a posterior within a family
 .. math:: \mathrm{ELBO}(\phi) = \mathbb{E}_{q_\phi(z)}[\log p(x, z) - \log q_\phi(z)] \le \log p(x)
 
 * ``svi``: the method that users name. ``guides``: families by name, and whether a guide fits its program.
-* ``objectives``: what is maximised, as functions of what model and guide did in one run.
+* ``runs``: what model and guide did. ``objectives``: what is maximised, as functions of some runs; ``divergences`` are
+  its parts in closed form, ``bounds`` are by the runs' weights, ``summing`` is over discrete sites. ``losses``: which
+  is for a pair.
 * ``minibatch``: rows that stand for all. ``step``: loss and gradients, recorded once; ``remembering``: whether they may
   be.
 * ``settling``: when a fit of no given length is done.

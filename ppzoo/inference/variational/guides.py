@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoGuide,
@@ -19,10 +21,11 @@ from torch import Tensor, nn
 
 from ppzoo.checks import nearest
 from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.program import Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
+from ppzoo.inference.program import Guide, Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import prior_median
+from ppzoo.inference.variational.runs import drawn, held
 
-__all__ = ["GUIDES", "Start", "check_guide", "check_guide_option", "choose_guide"]
+__all__ = ["GUIDES", "Start", "check_draws", "check_guide", "check_guide_option", "choose_guide"]
 
 Start = Callable[[dict[str, Any]], Tensor]
 
@@ -143,6 +146,66 @@ def check_guide(pair: Pair) -> None:
                 expected=f"shape {wanted[name].shape}",
                 remedy="Use the same plates in both.",
             )
+
+
+def check_draws(pair: Pair, guide: Guide, objective: str, *, reparametrised: bool) -> None:
+    """The guide's draws can be held, to ask for the probability of these very draws again.
+
+    Args:
+        pair: With every parameter made.
+        guide: The guide.
+        objective: Which one wants it.
+        reparametrised: Whether every draw has to be differentiable.
+
+    Raises:
+        ModelError: If a draw cannot be differentiated and should be, if one is a point, not a draw, or if the guide is
+            random beside its draws.
+    """
+    run = held(pair.model, guide, pair.data)
+    sites = {name: node["fn"] for name, node in drawn(run.traces.guide).items() if not node["is_observed"]}
+    rough = [name for name, fn in sites.items() if reparametrised and not fn.has_rsample]
+    if rough:
+        raise ModelError(
+            "draws what cannot be differentiated",
+            argument="guide",
+            got=f"sites {', '.join(map(repr, rough))} with objective={objective!r}",
+            expected="distributions with rsample",
+            remedy='Use objective="iwae" or "wake-sleep".',
+        )
+    points = [name for name, fn in sites.items() if _is_point(fn, pair.trainable())]
+    if points:
+        raise ModelError(
+            "puts all mass on a point, which has no weight",
+            argument="guide",
+            got=f"sites {', '.join(map(repr, points))} with objective={objective!r}",
+            expected="a guide that draws",
+            remedy='Use objective="elbo", or guide="normal".',
+        )
+    with torch.no_grad():
+        first = trace_of(guide, pair.data)
+        again = trace_of(poutine.replay(guide, trace=first), pair.data)
+        known = [torch.as_tensor(trace.log_prob_sum()) for trace in (first, again)]
+    if not torch.equal(*known):
+        raise ModelError(
+            "is random beside its draws, so the probability of a draw cannot be asked for again",
+            argument="guide",
+            got=f"log probabilities {known[0]:.6g} and {known[1]:.6g} of the same draws with objective={objective!r}",
+            expected="randomness in pyro.sample alone",
+            remedy='Take dropout out of the guide, or use objective="iwae".',
+        )
+
+
+def _is_point(fn: Any, parameters: list[Tensor]) -> bool:
+    """Whether a distribution is a point mass that parameters move, though all draws are held."""
+    while not isinstance(fn, Delta) and hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    if not isinstance(fn, Delta):
+        return False
+    place = fn.v.sum() + torch.as_tensor(fn.log_density).sum()
+    if not place.requires_grad:
+        return False
+    slopes: Any = torch.autograd.grad(place, parameters, allow_unused=True)  # which gives None
+    return any(slope is not None for slope in slopes)
 
 
 def _empty_guide(*args: Any, **kwargs: Any) -> None:

@@ -35,6 +35,9 @@ class Minibatches:
         batch_size: Rows a step; ``None`` for all.
         seed: The root seed of the run.
 
+    Attributes:
+        plates: Names of the plates over rows; empty where every step sees all rows.
+
     Raises:
         OptionError: If there are no rows, or fewer than ``batch_size``.
         ModelError: If no plate follows the rows, or the guide cannot follow them.
@@ -44,6 +47,7 @@ class Minibatches:
         self._data, self._seed = pair.data, seed
         self._rows = _rows(pair.data)
         self._batch = batch_size if batch_size is not None and batch_size < self._rows else None
+        self.plates: frozenset[str] = frozenset()
         self._orders: dict[int, tuple[int, Tensor]] = {}  # by replica, the epoch and its order
         if batch_size is None:
             return
@@ -52,7 +56,7 @@ class Minibatches:
                 "is larger than the data", argument="batch_size", got=batch_size, expected=f"at most {self._rows} rows"
             )
         if self._batch is not None:
-            self._plates = self._find_plates(pair, batch_size)
+            self.plates = self._find_plates(pair, batch_size)
 
     @property
     def per_epoch(self) -> int:
@@ -73,7 +77,7 @@ class Minibatches:
         """A program in which the rows of a step stand for all."""
         if self._batch is None:
             return program
-        weighed: Callable[..., Any] = _Weigh(self._plates, self._rows / self._batch)(program)
+        weighed: Callable[..., Any] = _Weigh(self.plates, self._rows / self._batch)(program)
         return weighed
 
     @property

@@ -1,26 +1,25 @@
-r"""What variational inference maximises, as functions of what a model and its guide did in one run.
+r"""The evidence lower bound, as a function of what a model and its guide did in some runs.
 
-Each takes the traces of a guide and of the model replayed on its draws, and returns a loss in nats with a *surrogate*:
-a second number whose gradient is an unbiased estimate of the gradient of the expected loss. The two differ where the
-guide draws what cannot be differentiated through.
+An objective takes runs, the *particles*, each the traces of a guide and of the model replayed on its draws. It returns
+a loss in nats with a *surrogate*: a second number whose gradient is an unbiased estimate of the gradient of the
+expected loss. The two differ where the guide draws what cannot be differentiated through. Tighter bounds are in
+:mod:`ppzoo.inference.variational.bounds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pyro import poutine
 from pyro.distributions.util import is_identically_zero
 from pyro.infer.util import MultiFrameTensor, get_plate_stacks
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.program import nodes_of
+from ppzoo.inference.variational.divergences import Divergence, divergences
+from ppzoo.inference.variational.runs import Traces, drawn
 
-__all__ = ["Loss", "elbo", "traces"]
+__all__ = ["Loss", "elbo"]
 
 
 class Loss(NamedTuple):
@@ -30,59 +29,108 @@ class Loss(NamedTuple):
     surrogate: Tensor
 
 
-def traces(
-    model: Callable[..., Any], guide: Callable[..., Any], data: Arguments
-) -> tuple[poutine.Trace, poutine.Trace]:
-    """One run of the guide, and of the model on what it drew, with the log probability of every site."""
-    drawn = poutine.trace(guide).get_trace(*data.args, **data.kwargs)
-    replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*data.args, **data.kwargs)
-    drawn, replayed = prune_subsample_sites(drawn), prune_subsample_sites(replayed)
-    replayed.compute_log_prob()
-    drawn.compute_score_parts()
-    return replayed, drawn
-
-
-def elbo(model: poutine.Trace, guide: poutine.Trace) -> Loss:
+def elbo(
+    particles: Sequence[Traces], *, analytic: bool = True, beta: float = 1.0, weight: Tensor | None = None
+) -> Loss:
     r"""The negative evidence lower bound.
 
-    .. math:: -\mathrm{ELBO} = \mathbb{E}_{q(z)}[\log q(z) - \log p(x, z)]
+    .. math::
+        -\mathrm{ELBO} = \mathbb{E}_{q(z)}[\log q(z) - \log p(x, z)], \qquad
+        -\mathrm{ELBO}_\beta = \mathbb{E}_{q(z)}[\beta\, (\log q(z) - \log p(z)) - \log p(x | z)]
 
-    by one draw. Sites whose draws can be differentiated (reparametrised) give pathwise gradients, the others the score
-    times what they have a part in: the terms within their plates.
+    by the mean over some draws. Gradients are of a site's :math:`\mathrm{KL}(q_i \| p_i)` in closed form where there is
+    one that is right, which has the smaller variance; the loss that is told is that of the draws alone, which hardly
+    varies where the guide is near the posterior.
+
+    Sites whose draws can be differentiated (reparametrised) give pathwise gradients, the others the score times what
+    they have a part in, the terms within their plates; less the mean of the same over the other particles, which leaves
+    the mean gradient as it is and takes from its variance.
 
     J. Paisley, D. Blei and M. Jordan (2012), *Variational Bayesian Inference with Stochastic Search*,
     https://arxiv.org/abs/1206.6430; R. Ranganath, S. Gerrish and D. Blei (2014), *Black Box Variational Inference*,
-    https://proceedings.mlr.press/v33/ranganath14.html.
+    https://proceedings.mlr.press/v33/ranganath14.html; W. Kool, H. van Hoof and M. Welling (2019), *Buy 4 REINFORCE
+    Samples, Get a Baseline for Free!*, https://openreview.net/forum?id=r1lgTGL5DE; I. Higgins et al. (2017), *beta-VAE:
+    Learning Basic Visual Concepts with a Constrained Variational Framework*,
+    https://openreview.net/forum?id=Sy2fzU9gl.
 
     Args:
-        model: The model, replayed on the guide's draws, with log probabilities.
-        guide: The guide, with score parts.
+        particles: Runs of the guide, and of the model on its draws; at least one.
+        analytic: Whether gradients use closed forms at all.
+        beta: Weight of the terms of latent sites; other than 1, the optimum is not the posterior.
+        weight: What they weigh in the gradients of this step, a scalar, if it is not ``beta``.
 
     Returns:
         The loss and its surrogate, scalars in nats.
     """
-    joint = sum(site["log_prob_sum"] for site in _drawn(model).values())
-    entropies, scores = [], []
-    costs: MultiFrameTensor | None = None
-    for site in _drawn(guide).values():
-        _, score, entropy = site["score_parts"]
-        if not is_identically_zero(entropy):
-            entropies.append(entropy.sum())
-        if not is_identically_zero(score):
-            costs = _costs(model, guide) if costs is None else costs
-            scores.append((costs.sum_to(site["cond_indep_stack"]) * score).sum())
-    value = sum(site["log_prob_sum"] for site in _drawn(guide).values()) - joint
-    return Loss(torch.as_tensor(value).detach(), torch.as_tensor(sum(entropies) - joint - sum(scores)))
+    slope: float | Tensor = beta if weight is None else weight
+    parts = [_parts(particle, divergences(particle) if analytic else {}, beta, slope) for particle in particles]
+    scores = [_score(parts, k) for k in range(len(parts))]
+    surrogates = [part.pathwise - score for part, score in zip(parts, scores, strict=True)]
+    return Loss(torch.stack([part.value for part in parts]).mean(), torch.stack(surrogates).mean())
 
 
-def _drawn(trace: poutine.Trace) -> dict[str, Any]:
-    return {name: node for name, node in nodes_of(trace).items() if node["type"] == "sample"}
+class _Parts(NamedTuple):
+    """The loss of one draw; what has pathwise gradients; by site, the score and the gain that it is weighed with."""
+
+    value: Tensor
+    pathwise: Tensor
+    scores: dict[str, tuple[Tensor, Tensor]]
 
 
-def _costs(model: poutine.Trace, guide: poutine.Trace) -> MultiFrameTensor:
+def _parts(particle: Traces, closed: Mapping[str, Divergence], beta: float, slope: float | Tensor) -> _Parts:
+    """Terms of latent sites count ``beta`` in the loss, and ``slope`` in the gradients."""
+    model, guide = drawn(particle.model), drawn(particle.guide)
+    known = {name: site for name, site in model.items() if name not in particle.summed.sites}
+    likelihood = particle.summed.value + sum(site["log_prob_sum"] for site in known.values() if site["is_observed"])
+    prior = {name: site["log_prob_sum"] for name, site in known.items() if not site["is_observed"]}
+    divergence = sum(site["log_prob_sum"] for site in guide.values()) - sum(prior.values())
+    gone = {name for each in closed.values() for name in each.sites}
+    left = [site for name, site in guide.items() if name not in gone]
+    pathwise = sum(each.value.sum() for each in closed.values())
+    pathwise = pathwise + sum(_sum(site["score_parts"].entropy_term) for site in left)
+    pathwise = pathwise - sum(term for name, term in prior.items() if name not in closed)
+    rough = {n: site for n, site in guide.items() if not is_identically_zero(site["score_parts"].score_function)}
+    gains = _gains(particle, closed, slope) if rough else MultiFrameTensor()
+    scores = {}
+    for name, site in rough.items():
+        own = _times(slope, closed[name].value.detach()) if name in closed else 0.0  # the same whatever it draws
+        scores[name] = site["score_parts"].score_function, gains.sum_to(site["cond_indep_stack"]) + own
+    value = torch.as_tensor(_times(beta, divergence) - likelihood)
+    return _Parts(value.detach(), torch.as_tensor(_times(slope, pathwise) - likelihood), scores)
+
+
+def _score(parts: Sequence[_Parts], k: int) -> Tensor:
+    """What the scores of one particle add, weighed with gains beyond those of the other particles."""
+    total = torch.zeros_like(parts[k].value)
+    for name, (score, gain) in parts[k].scores.items():
+        others = [other.scores[name][1] for j, other in enumerate(parts) if j != k and name in other.scores]
+        alike = [other for other in others if other.shape == gain.shape]  # a program may draw other shapes each time
+        beyond = gain - torch.stack(alike).mean(0) if alike else gain
+        total = total + (beyond * score).sum()
+    return total
+
+
+def _gains(particle: Traces, closed: Mapping[str, Divergence], slope: float | Tensor) -> MultiFrameTensor:
     """What a draw's score is weighed with, by the plates that it is in: ``log p - log q`` of every site."""
-    costs, plates, drawn = MultiFrameTensor(), get_plate_stacks(model), _drawn(guide)
-    for name, site in _drawn(model).items():
-        own = site["log_prob"] if site["is_observed"] else site["log_prob"] - drawn[name]["log_prob"]
-        costs.add((plates[name], own.detach()))
-    return costs
+    gains, plates, guide = MultiFrameTensor(), get_plate_stacks(particle.model), drawn(particle.guide)
+    for name, site in drawn(particle.model).items():
+        if name in closed:
+            own = -_times(slope, closed[name].value)
+        elif site["is_observed"]:
+            own = site["log_prob"]
+        else:
+            own = _times(slope, site["log_prob"] - guide[name]["log_prob"])
+        gains.add((plates[name], own.detach()))
+    return gains
+
+
+def _times(weight: float | Tensor, term: Any) -> Any:
+    """A weighed term, as it is where the weight is the number 1."""
+    if isinstance(weight, Tensor):
+        return weight.to(term.dtype) * term if isinstance(term, Tensor) else weight * term
+    return term if weight == 1 else weight * term
+
+
+def _sum(term: Any) -> Any:
+    """Of a tensor, or of the number zero that stands for one."""
+    return 0.0 if is_identically_zero(term) else term.sum()

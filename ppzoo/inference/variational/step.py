@@ -31,32 +31,34 @@ Gradients = list[Tensor | None]
 
 
 class Step:
-    """``step(data) -> loss, gradients``, by a graph where the program is one.
+    """``step(data, weight) -> loss, gradients``, by a graph where the program is one.
 
     Attributes:
-        graph: Of ``(*rows, *parameters, *buffers)``, the rows being a step's data unless they are fixed; None if the
-            program is none.
+        graph: Of ``([weight], *rows, *parameters, *buffers)``, the weight being there if steps have one and the rows
+            being a step's data unless they are fixed; None if the program is none.
         reason: Why it is none; else empty.
     """
 
     def __init__(
         self,
-        loss: Callable[[Arguments], Loss],
+        loss: Callable[..., Loss],
         parameters: Sequence[Tensor],
         buffers: Sequence[Tensor],
         data: Arguments,
         *,
         fixed: bool,
+        weighed: bool = False,
         programs: Sequence[Callable[..., Any]] = (),
     ) -> None:
-        """Trace a loss of the data.
+        """Trace a loss of the data, and of a step's weight if it has one.
 
         Args:
-            loss: Runs the program.
+            loss: Runs the program: ``loss(data)``, or ``loss(data, weight)``.
             parameters: What to differentiate with respect to; leaves that the program finds by itself.
             buffers: Tensors that it changes or reads beside them.
             data: What a step sees.
             fixed: Whether every step sees these very data.
+            weighed: Whether a step has a weight, a scalar of float64.
             programs: What the loss runs, to be looked at for what it remembers.
         """
         self._loss, self._parameters, self._buffers = loss, list(parameters), list(buffers)
@@ -64,19 +66,22 @@ class Step:
         self.graph: Graph | None = None
         self._function: Callable[..., Any] | None = None  # the graph, in the form that runs
         self.reason = ""
+        weight = torch.tensor(0.5, dtype=torch.float64, device="cpu") if weighed else None
         try:
             with _kept(self._buffers), _draws_again():
-                graph = self._traced(data, programs)
-            self._check(graph, data)
+                graph = self._traced(data, weight, programs)
+            self._check(graph, data, weight)
             self.graph = self._function = graph
         except NotTraceable as error:
             self.reason = str(error)
 
-    def __call__(self, data: Arguments) -> tuple[Tensor, Gradients]:
+    def __call__(self, data: Arguments, weight: Tensor | None = None) -> tuple[Tensor, Gradients]:
         """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one."""
-        return self._by_program(data) if self._function is None else self._by_graph(data, self._function)
+        if self._function is None:
+            return self._by_program(data, weight)
+        return self._by_graph(data, weight, self._function)
 
-    def compile(self, graph: Graph, data: Arguments) -> None:
+    def compile(self, graph: Graph, data: Arguments, weight: Tensor | None = None) -> None:
         """From here on, the graph as torch's compiler makes it.
 
         Raises:
@@ -84,7 +89,7 @@ class Step:
         """
         function = compiled(graph)
         with refusing():
-            self._check(function, data)
+            self._check(function, data, weight)
         self._function = function
 
     def stand_at(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
@@ -92,28 +97,34 @@ class Step:
         for own, value in zip([*self._parameters, *self._buffers], [*parameters, *buffers], strict=True):
             own.data = value
 
-    def _by_program(self, data: Arguments) -> tuple[Tensor, Gradients]:
-        value, surrogate = self._loss(data)
+    def _by_program(self, data: Arguments, weight: Tensor | None = None) -> tuple[Tensor, Gradients]:
+        value, surrogate = self._loss(data) if weight is None else self._loss(data, weight)
         if not surrogate.requires_grad:
             return value.detach(), [None] * len(self._parameters)
         return value.detach(), list(torch.autograd.grad(surrogate, self._parameters, allow_unused=True))
 
-    def _by_graph(self, data: Arguments, function: Callable[..., Any]) -> tuple[Tensor, Gradients]:
+    def _by_graph(
+        self, data: Arguments, weight: Tensor | None, function: Callable[..., Any]
+    ) -> tuple[Tensor, Gradients]:
+        given = [] if weight is None else [weight]
         with torch.no_grad():
-            value, gradients = function(*self._rows(data), *self._parameters, *self._buffers)
+            value, gradients = function(*given, *self._rows(data), *self._parameters, *self._buffers)
         return value, gradients
 
     def _rows(self, data: Arguments) -> list[Tensor]:
         return [] if self._fixed else [value for value in _values(data) if isinstance(value, Tensor)]
 
-    def _traced(self, data: Arguments, programs: Sequence[Callable[..., Any]]) -> Graph:
-        def run(*rows: Tensor) -> tuple[Tensor, Gradients]:
-            return self._by_program(data if self._fixed else _filled(data, rows))
+    def _traced(self, data: Arguments, weight: Tensor | None, programs: Sequence[Callable[..., Any]]) -> Graph:
+        given = [] if weight is None else [weight]
+
+        def run(*values: Tensor) -> tuple[Tensor, Gradients]:
+            rows = values[len(given) :]
+            return self._by_program(data if self._fixed else _filled(data, rows), *values[: len(given)])
 
         before = remembered(*programs)
         with refusing():
             first, second = (
-                record(run, self._rows(data), adopted=[*self._parameters, *self._buffers]) for _ in range(2)
+                record(run, [*given, *self._rows(data)], adopted=[*self._parameters, *self._buffers]) for _ in range(2)
             )
         if not _alike(first, second):
             raise NotTraceable("its structure changes from run to run")
@@ -121,12 +132,12 @@ class Step:
             raise NotTraceable("it remembers something from run to run")
         return first if first.writes else simplify(first)
 
-    def _check(self, function: Callable[..., Any], data: Arguments) -> None:
+    def _check(self, function: Callable[..., Any], data: Arguments, weight: Tensor | None) -> None:
         """The function gives what the program gives for the same draws."""
         with _kept(self._buffers), _draws_again():
-            expected = self._by_program(data)
+            expected = self._by_program(data, weight)
         with _kept(self._buffers), _draws_again():
-            found = self._by_graph(data, function)
+            found = self._by_graph(data, weight, function)
         for mine, theirs in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
             if (mine is None) != (theirs is None):
                 raise NotTraceable("it trains other parameters than the program")

@@ -11,27 +11,26 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
-from ppzoo.datasets.arguments import Arguments
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import OptionError
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Guide, Pair, Site, check_program_like, has_method, sites_of
+from ppzoo.inference.program import Guide, Pair, check_program_like, has_method, sites_of
 from ppzoo.inference.start import prior_median, uniform
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
 from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import Loss, elbo, traces
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.settling import Settling, fall
 from ppzoo.inference.variational.step import Step
@@ -58,7 +57,13 @@ class SVI:
         schedule: ``"cosine"``, the default where steps or epochs are given, lets the rate fall to a hundredth;
             ``"constant"`` keeps it.
         batch_size: Rows a step looks at; all of them when ``None``.
-        particles: Draws of the guide per step, averaged.
+        objective: What is maximised: ``"elbo"``; a bound by importance weights of the particles, tighter and harder
+            to train, ``"iwae"``, ``"renyi"`` or, with gradients that stay sharp, ``"dreg"``; or ``"wake-sleep"``, by
+            which the guide covers the posterior instead of staying inside of it.
+        alpha: Order of ``"renyi"``, >= 0: 0 is ``"iwae"``, and towards 1 it becomes ``"elbo"``.
+        beta: Weight of the terms of latent sites in ``"elbo"``, > 0; other than 1, the optimum is not the posterior.
+        anneal: Steps over which that weight rises from zero; from the start all of it when ``None``.
+        particles: Draws of the guide per step: averaged by ``"elbo"``, weighed by the other objectives.
         replicas: Independent fits, trained side by side from different starts; the best one is kept.
         clip: Largest norm of the gradient, larger ones are scaled down; no limit when ``None``.
         init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
@@ -78,6 +83,10 @@ class SVI:
     optimiser: str = "adam"
     schedule: str | None = None
     batch_size: int | None = None
+    objective: str = "elbo"
+    alpha: float | None = None
+    beta: float = 1.0
+    anneal: int | None = None
     particles: int = 1
     replicas: int = 1
     clip: float | None = None
@@ -85,11 +94,13 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "batch_size"):
+        for name in ("steps", "epochs", "batch_size", "anneal"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
         check_guide_option(self.guide)
+        check_choice("objective", self.objective, OBJECTIVES)
         check_integer("particles", self.particles)
+        self._check_objective()
         check_integer("replicas", self.replicas)
         check_real("lr", self.lr, above=0)
         if self.clip is not None:
@@ -107,6 +118,33 @@ class SVI:
                 got="'cosine' without steps",
                 remedy="Give steps, too.",
             )
+
+    def _check_objective(self) -> None:
+        if self.objective != "elbo" and self.particles < 2:
+            raise OptionError(
+                f"weighs draws against each other with objective={self.objective!r}",
+                argument="particles",
+                got=self.particles,
+                expected="an int >= 2",
+                remedy="Give some, particles=8 say.",
+            )
+        if (self.alpha is not None) != (self.objective == "renyi"):
+            raise OptionError(
+                'belongs to objective="renyi", which needs it',
+                argument="alpha",
+                got=f"{self.alpha} and objective={self.objective!r}",
+                remedy='Give objective="renyi", alpha=0.5, or neither.',
+            )
+        check_real("beta", self.beta, above=0)
+        if self.objective != "elbo" and (self.beta != 1 or self.anneal is not None):
+            raise OptionError(
+                'belongs to objective="elbo"',
+                argument="beta" if self.beta != 1 else "anneal",
+                got=f"{self.beta if self.beta != 1 else self.anneal} and objective={self.objective!r}",
+                remedy='Leave it out, or use objective="elbo".',
+            )
+        if self.alpha is not None and check_real("alpha", self.alpha, at_least=0) == 1:
+            raise OptionError("is the limit that is the ELBO", argument="alpha", got=1, remedy='Use objective="elbo".')
 
     def check_model(self, model: object) -> None:
         """Any Pyro program can be fitted; a game cannot."""
@@ -131,8 +169,9 @@ class SVI:
         falling = self._limited and self.schedule != "constant"
         decay = cosine_decay(steps) if falling else constant
         parameters, buffers = (_stacked([start[i] for start in starts]) for i in range(2))
+        step, told = self._step(pair, guide, batches)
         plan = Plan(
-            self._step(pair, guide, batches),
+            step,
             batches,
             parameters,
             buffers,
@@ -141,6 +180,7 @@ class SVI:
             math.inf if self.clip is None else self.clip,
             run.seed,
             steps,
+            self._weight(steps),
         )
         trainer, why = trainer_of(plan)
         course = Course(parameters)
@@ -150,7 +190,7 @@ class SVI:
             for done in range(0, steps, WINDOW):
                 course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
                 progress.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
-                if settling is not None and settling.look(course.losses):
+                if settling is not None and settling.look(course.losses) and done >= 2 * (self.anneal or 0):
                     break
         seconds = time.perf_counter() - began
         course.restore_best()
@@ -162,7 +202,7 @@ class SVI:
         losses = course.losses[best]
         kept = losses[~np.isnan(losses)]
         numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept)), "seconds_steps": seconds}
-        notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}."]
+        notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *told]
         findings = []
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {course.spread()} nats.")
@@ -190,21 +230,26 @@ class SVI:
         check_guide(pair)
         return guide
 
-    def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> Step:
-        """Loss and gradients, on rows that stand for all."""
-        enumerated = _enumerated_elbo(list(sites_of(pair.trace_model())), self.particles)
-        model = batches.weighed(pair.model if enumerated is None else pair.enumerated())
+    def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, list[str]]:
+        """Loss and gradients, on rows that stand for all, and notes on the loss."""
+        annealed = self.anneal is not None
+        objective = Objective(self.objective, self.particles, self.alpha, self.beta, annealed)
+        loss, notes = loss_of(pair, guide, batches, objective)
+        learnt = pair.trainable(), pair.buffers()
         programs = (pair.model, guide)
-        guide = batches.weighed(guide)
+        step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
+        return step, notes
 
-        def loss(data: Arguments) -> Loss:
-            if enumerated is not None:
-                value = enumerated.differentiable_loss(model, guide, *data.args, **data.kwargs)
-                return Loss(value.detach(), value)
-            parts = [elbo(*traces(model, guide, data)) for _ in range(self.particles)]
-            return Loss(*(torch.stack(numbers).mean() for numbers in zip(*parts, strict=True)))
-
-        return Step(loss, pair.trainable(), pair.buffers(), batches.example, fixed=batches.fixed, programs=programs)
+    def _weight(self, steps: int) -> Callable[[int], float] | None:
+        """What the terms of latent sites weigh in each step; None if always the same."""
+        if self.anneal is None:
+            return None
+        if self.anneal >= steps:
+            raise OptionError(
+                "does not end before the last step", argument="anneal", got=self.anneal, expected=f"less than {steps}"
+            )
+        beta, anneal = self.beta, self.anneal
+        return lambda t: beta * min(1.0, t / anneal)
 
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:
@@ -226,11 +271,3 @@ def _unsettled(losses: NDArray[np.float64]) -> Finding:
         f"after {len(losses):,} steps it may still fall by {fall(losses):.3g} nats in as many again",
         "Standardise the data, raise lr, or give more steps.",
     )
-
-
-def _enumerated_elbo(sites: list[Site], particles: int) -> Any:
-    """Pyro's, which sums finite discrete sites out; None without any."""
-    if not any(site.kind == "discrete" and site.distribution.has_enumerate_support for site in sites):
-        return None
-    depth = max((-dim for site in sites for _, dim, _ in site.plates), default=0)
-    return TraceEnum_ELBO(num_particles=particles, max_plate_nesting=depth)

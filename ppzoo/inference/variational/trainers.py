@@ -49,6 +49,7 @@ class Plan:
         clip: Largest norm of a gradient; infinite for no limit.
         seed: The root seed.
         steps: How many steps there will be at most.
+        weight: The weight of step 0, 1, ...; None if steps have none.
     """
 
     step: Step
@@ -60,11 +61,16 @@ class Plan:
     clip: float
     seed: int
     steps: int
+    weight: Callable[[int], float] | None = None
 
     @property
     def replicas(self) -> int:
         """How many there are."""
         return len(self.parameters[0]) if self.parameters else 1
+
+    def weight_of(self, t: int) -> Tensor | None:
+        """The weight of a step, a scalar of float64; None if steps have none."""
+        return None if self.weight is None else torch.tensor(self.weight(t), dtype=torch.float64, device="cpu")
 
 
 class Trainer(Protocol):
@@ -92,7 +98,7 @@ def trainer_of(plan: Plan) -> tuple[Trainer, str]:
     road = "the program itself" if plan.step.graph is None else "traced graph"
     if plan.step.graph is not None and _compiling_pays(plan.step.graph, plan):
         try:
-            plan.step.compile(plan.step.graph, plan.batches.example)
+            plan.step.compile(plan.step.graph, plan.batches.example, plan.weight_of(0))
             road = "compiled graph"
         except NotTraceable as why:
             reason = str(why)
@@ -127,7 +133,8 @@ class Stepwise:
         step, batches, descent = self._plan.step, self._plan.batches, self._descents[replica]
         step.stand_at(*self._places[replica])
         _put_back(self._randomness[replica])
-        losses = [descent.step(*step(batches.batch(t, replica))) for t in range(self._taken, self._taken + steps)]
+        ahead = range(self._taken, self._taken + steps)
+        losses = [descent.step(*step(batches.batch(t, replica), self._plan.weight_of(t))) for t in ahead]
         self._randomness[replica] = _random_state()
         return losses
 
@@ -151,11 +158,12 @@ class Native:
         self._state["t"] = torch.zeros(plan.replicas, dtype=torch.float64, device="cpu")
         self._shared = {f"data {i}": tensor.contiguous() for i, (tensor, _) in enumerate(self._rows)}
         self._shared |= {f"buffer {i}": buffer[0].contiguous() for i, buffer in enumerate(plan.buffers)}
-        noise = [Draw("", (), torch.float64), *self._draws]  # the rate comes first
+        self._courses = {"rate": plan.rate} | ({} if plan.weight is None else {"weight": plan.weight})
+        noise = [*(Draw("", (), torch.float64) for _ in self._courses), *self._draws]
         own = [*(value[0] for value in self._state.values()), *(torch.zeros(d.shape, dtype=d.dtype) for d in noise)]
         rows = [plan.batches.rows(0)] if self._rows else []
         step = trace(self._step, [*own, *rows, *self._shared.values()])
-        self._names = ["rate", *(f"draw {i}" for i in range(len(self._draws))), *["rows"] * len(rows)]
+        self._names = [*self._courses, *(f"draw {i}" for i in range(len(self._draws))), *["rows"] * len(rows)]
         self._loop = compile_loop(
             step,
             state=dict(zip(self._state, own, strict=False)),
@@ -167,9 +175,9 @@ class Native:
     def advance(self, steps: int) -> Tensor:
         """As :meth:`Trainer.advance`."""
         replicas, ahead = range(self._plan.replicas), range(self._taken, self._taken + steps)
-        rates = torch.tensor([self._plan.rate(t) for t in ahead], dtype=torch.float64).expand(len(replicas), -1)
+        courses = [torch.tensor([of(t) for t in ahead], dtype=torch.float64) for of in self._courses.values()]
         draws = zip(*(drawn(self._draws, steps, generator) for generator in self._generators), strict=True)
-        noise = [rates.contiguous(), *(torch.stack(each) for each in draws)]
+        noise = [*(course.repeat(len(replicas), 1) for course in courses), *(torch.stack(each) for each in draws)]
         if self._rows:
             noise.append(torch.stack([torch.stack([self._plan.batches.rows(t, k) for t in ahead]) for k in replicas]))
         losses = torch.zeros(len(replicas), steps, dtype=torch.float64)
@@ -182,15 +190,16 @@ class Native:
         return losses
 
     def _step(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """One step of one replica: ``(*state, rate, *draws, [rows], *shared) -> (*state, True, loss)``."""
+        """One step of one replica: ``(*state, rate, [weight], *draws, [rows], *shared) -> (*state, True, loss)``."""
         plan, given = self._plan, iter(values)
         parameters = [next(given) for _ in plan.parameters]
         moments = [[next(given) for _ in parameters] for _ in range(plan.optimiser.moments)]
         t, rate = next(given), next(given)
+        weight = [next(given)] if plan.weight is not None else []
         draws = [next(given) for _ in self._draws]
         seen = [next(given)] if self._rows else []
         data = [next(given)[seen[0]] if some else next(given) for _, some in self._rows]
-        loss, gradients = self._graph(*data, *parameters, *given, *draws)
+        loss, gradients = self._graph(*weight, *data, *parameters, *given, *draws)
         slopes = [None if gradient is None else gradient.double() for gradient in gradients]
         squares = [(slope**2).sum() for slope in slopes if slope is not None]
         norm = torch.sqrt(sum(squares, torch.zeros_like(t)))

@@ -146,11 +146,80 @@ def test_the_model_that_was_given_is_never_changed():
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
         ({"steps": 5, "epochs": 5}, "exclude each other"),
         ({"clip": -1.0}, "clip"),
+        ({"objective": "iwea"}, "Did you mean 'iwae'"),
+        ({"objective": "iwae"}, r"particles.*objective='iwae'; got 1; expected an int >= 2"),
+        ({"objective": "wake-sleep"}, "particles"),
+        ({"objective": "renyi", "particles": 4}, "alpha.*needs it; got None"),
+        ({"alpha": 0.5}, 'alpha: belongs to objective="renyi"'),
+        ({"objective": "renyi", "particles": 4, "alpha": 1}, 'alpha.*Use objective="elbo"'),
+        ({"objective": "renyi", "particles": 4, "alpha": -0.5}, r"alpha: must be a number in range; got -0\.5"),
     ],
 )
 def test_options_outside_their_range(options, message):
     with pytest.raises(OptionError, match=message):
         SVI(**options)
+
+
+def rows(y, weight=1.0):
+    with pyro.plate("row", len(y)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(weight * z, 1.0), obs=y)
+
+
+def rows_guide(y, **_):
+    loc, scale = pyro.param("loc", torch.tensor(0.0)), pyro.param("log_scale", torch.tensor(0.0)).exp()
+    with pyro.plate("row", len(y)):
+        pyro.sample("z", dist.Normal(loc * y, scale))
+
+
+@pytest.mark.parametrize("objective", ["iwae", "renyi", "dreg", "wake-sleep"])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_every_objective_finds_the_posterior_in_its_family(objective, batch_size):
+    """N(y / 2, 1 / 2) for each row; recorded in each case. Of these only dreg loses its noise there."""
+    settings = {"alpha": 0.5} if objective == "renyi" else {}
+    settings |= {"steps": 1500, "lr": 0.03, "seed": 1, "progress": False, "batch_size": batch_size}
+    fit = ppzoo.fit(rows, Y.double(), guide=rows_guide, objective=objective, particles=8, **settings)
+    assert "the program itself" not in fit.notes[0]
+    found = {name: float(value) for name, value in fit.parameters().items()}
+    tolerance = 1e-6 if objective == "dreg" else 0.15
+    assert found["loc"] == pytest.approx(0.5, abs=tolerance)
+    assert found["log_scale"] == pytest.approx(math.log(0.5) / 2, abs=tolerance)
+    assert fit.notes[1].startswith(f"Losses are minus a bound by the weights of 8 draws (objective={objective!r})")
+
+
+def test_beta_has_the_optimum_of_tempered_data_and_says_so():
+    """A likelihood to the power of 1 / beta: precision 1 + N / beta, mean sum(y) / beta over it."""
+    fit = ppzoo.fit(conjugate, Y, method="svi", steps=20_000, lr=0.02, seed=1, beta=4.0, progress=False)
+    mu = fit.draws(40_000)["mu"]
+    assert abs(float(mu.mean()) - float(Y.sum()) / 4 / 2) < 0.05 * 2**-0.5
+    assert abs(float(mu.std()) * 2**0.5 - 1) < 0.05
+    assert "the program itself" not in fit.notes[0]
+    assert fit.notes[1] == "The optimum is not the posterior: the terms of latent sites weigh 4 (beta)."
+
+
+def test_annealing_ends_at_the_posterior():
+    fit = ppzoo.fit(conjugate, Y, method="svi", steps=20_000, lr=0.02, seed=1, anneal=5000, progress=False)
+    mean, sd = exact_posterior()
+    mu = fit.draws(40_000)["mu"]
+    assert abs(float(mu.mean()) - mean) < 0.05 * sd
+    assert abs(float(mu.std()) / sd - 1) < 0.05
+    assert len(fit.notes) == 1
+    assert "the program itself" not in fit.notes[0]
+
+
+def test_annealing_ends_before_the_steps_do():
+    with pytest.raises(OptionError, match=r"anneal: does not end before the last step; got 10; expected less than 10"):
+        ppzoo.fit(conjugate, Y, method="svi", steps=10, anneal=10, progress=False)
+
+
+@pytest.mark.parametrize("objective", ["iwae", "dreg", "wake-sleep"])
+def test_bounds_of_automatic_guides_are_recorded(objective):
+    fit = ppzoo.fit(conjugate, Y, objective=objective, particles=3, steps=20_000, lr=0.02, progress=False)
+    assert "the program itself" not in fit.notes[0]
+    mean, sd = exact_posterior()
+    mu = fit.draws(40_000)["mu"]
+    assert abs(float(mu.mean()) - mean) < 0.05 * sd
+    assert abs(float(mu.std()) / sd - 1) < 0.05
 
 
 def test_a_game_is_refused():

@@ -16,8 +16,9 @@ from ppzoo.inference.program import Pair
 from ppzoo.inference.variational import trainers
 from ppzoo.inference.variational.descent import cosine_decay
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import elbo, traces
+from ppzoo.inference.variational.objectives import elbo
 from ppzoo.inference.variational.optimisers import OPTIMISERS
+from ppzoo.inference.variational.runs import traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.inference.variational.trainers import Native, Plan, Stepwise, trainer_of
 from ppzoo.isolation import isolated
@@ -46,6 +47,7 @@ def planned(  # what a test may want to be otherwise
     seed=5,
     steps=100,
     dtype=torch.float64,
+    weight=None,
 ):
     starts = [[0.5, 0.2, -1.0, -1.0]] * replicas
     own = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in starts[0]]
@@ -64,10 +66,19 @@ def planned(  # what a test may want to be otherwise
     data = Arguments((X.to(dtype), Y.to(dtype)), {})
     batches = Minibatches(Pair(model, model, data, guide), batch, seed)
     weighed = batches.weighed(model), batches.weighed(guide)
-    step = Step(lambda d: elbo(*traces(*weighed, d)), own, [], batches.example, fixed=batches.fixed)
+    step = Step(
+        lambda d, w=None: elbo([traces(*weighed, d)], weight=w),
+        own,
+        [],
+        batches.example,
+        fixed=batches.fixed,
+        weighed=weight is not None,
+    )
     parameters = [torch.tensor(column, dtype=dtype) for column in zip(*starts, strict=True)]
     decay = cosine_decay(steps)
-    return Plan(step, batches, parameters, [], OPTIMISERS[optimiser], lambda t: 0.05 * decay(t), clip, seed, steps)
+    return Plan(
+        step, batches, parameters, [], OPTIMISERS[optimiser], lambda t: 0.05 * decay(t), clip, seed, steps, weight
+    )
 
 
 def trained(kind, steps=100, **options):
@@ -78,8 +89,17 @@ def trained(kind, steps=100, **options):
     return losses, torch.stack([p.detach() for p in plan.parameters])
 
 
+SETTINGS = {
+    "plain": {},
+    "clip": {"clip": 0.7},
+    "batch": {"batch": 4},
+    "replicas": {"replicas": 3, "batch": 2},
+    "weight": {"weight": lambda t: min(1.0, t / 60), "batch": 4},
+}
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("options", [{}, {"clip": 0.7}, {"batch": 4}, {"replicas": 3, "batch": 2}], ids=str)
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
 def test_machine_code_takes_torchs_steps(optimiser, options):
     """Without draws: rates, moments, clipping and rows are the same, so all numbers are."""
     native = trained(Native, noisy=False, optimiser=optimiser, **options)
@@ -87,6 +107,9 @@ def test_machine_code_takes_torchs_steps(optimiser, options):
     for mine, theirs in zip(native, plain, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
     assert native[0].shape == (options.get("replicas", 1), 100)
+    if "weight" in options:
+        constant = trained(Native, noisy=False, optimiser=optimiser, **options | {"weight": None})
+        assert not torch.allclose(native[1], constant[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", [Native, Stepwise])
