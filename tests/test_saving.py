@@ -111,6 +111,10 @@ NUTS = {"method": "nuts", "chains": 2, "warmup": 20, "draws": 10}
 CASES = {
     "svi": lambda: (conjugate, Y, {"steps": 10}, ["model"]),
     "svi, mvn, float64": lambda: (conjugate, Y, {"steps": 10, "guide": "mvn", "dtype": torch.float64}, ["model"]),
+    **{
+        f"svi, {guide}": functools.partial(lambda guide: (several, Y, {"steps": 10, "guide": guide}, ["model"]), guide)
+        for guide in ("lowrank", "iaf", "spline")
+    },
     "svi, AutoGuide class": lambda: (conjugate, Y, {"steps": 10, "guide": AutoDiagonalNormal}, ["model", "guide"]),
     "svi, AutoGuide instance": lambda: (
         several,

@@ -1,4 +1,18 @@
-"""Guides by name, and the check that a guide fits its program."""
+"""Guides by name, and the check that a guide fits its program.
+
+All are families of distributions over the continuous latent sites in unconstrained space, ``D`` numbers in all.
+
+=============== ==================================================================================== ==================
+name            family                                                                               parameters
+=============== ==================================================================================== ==================
+``normal``      a normal for each number by itself: mean-field                                       2 D
+``mvn``         a multivariate normal                                                                D (D + 5) / 2
+``lowrank``     a multivariate normal, its covariance a diagonal and some sqrt(D) directions         D (sqrt(D) + 2)
+``iaf``         a multivariate normal bent by an inverse autoregressive flow: bananas, funnels       some 10 D^2
+``spline``      one bent by a neural spline flow: also skewness, heavy middles, several modes        some 100 D^2
+``delta``       a point: the mode of the joint density                                               D
+=============== ==================================================================================== ==================
+"""
 
 from __future__ import annotations
 
@@ -21,6 +35,7 @@ from ppzoo.checks import nearest
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.program import Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import prior_median
+from ppzoo.inference.variational.flows import InverseAutoregressive, NeuralSpline
 
 __all__ = ["GUIDES", "Start", "check_guide", "check_guide_option", "choose_guide"]
 
@@ -30,6 +45,8 @@ GUIDES: dict[str, type[AutoGuide]] = {
     "normal": AutoNormal,
     "mvn": AutoMultivariateNormal,
     "lowrank": AutoLowRankMultivariateNormal,
+    "iaf": InverseAutoregressive,
+    "spline": NeuralSpline,
     "delta": AutoDelta,
 }
 
