@@ -26,7 +26,7 @@ from ppzoo.inference.program import Guide, Pair, Site, check_program_like, has_m
 from ppzoo.inference.start import prior_median, uniform
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
-from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, check_plates, choose_guide
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.objectives import Loss, elbo, traces
 from ppzoo.inference.variational.optimisers import OPTIMISERS
@@ -151,8 +151,10 @@ class SVI:
         """Choose the guide, and make every parameter of the pair where training starts."""
         if self.init == "data" and has_method(pair.owner, "initialise"):
             pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
-        latent = [site.name for site in sites_of(pair.trace_model()) if site.kind == "latent"]
+        trace = pair.trace_model()
+        latent = [site.name for site in sites_of(trace) if site.kind == "latent"]
         guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent, start)
+        check_plates(guide, trace)
         pair.to(dtype=run.dtype, device=run.device)
         pair.first_run()
         pair.to(dtype=run.dtype, device=run.device)
