@@ -41,7 +41,9 @@ DATA = {
 }
 METHOD = {
     "guide": _value(
-        "normal, mvn, lowrank, iaf, spline, delta or file.py:object. Default: the zoo model's, else normal.", "GUIDE"
+        "normal, mvn, lowrank, iaf, spline, amortised, delta or file.py:object. "
+        "Default: the zoo model's, else normal.",
+        "GUIDE",
     ),
     "steps": _value("Gradient steps (svi, adversarial), largest number of iterations (em).", "INT"),
     "epochs": _value("Passes over the data instead of steps (svi).", "INT"),

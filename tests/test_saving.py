@@ -115,6 +115,7 @@ CASES = {
         f"svi, {guide}": functools.partial(lambda guide: (several, Y, {"steps": 10, "guide": guide}, ["model"]), guide)
         for guide in ("lowrank", "iaf", "spline")
     },
+    "svi, amortised": lambda: (latent_rows, X.double(), {"steps": 5, "guide": "amortised", "batch_size": 2}, ["model"]),
     "svi, AutoGuide class": lambda: (conjugate, Y, {"steps": 10, "guide": AutoDiagonalNormal}, ["model", "guide"]),
     "svi, AutoGuide instance": lambda: (
         several,

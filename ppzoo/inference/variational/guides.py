@@ -10,6 +10,7 @@ name            family                                                          
 ``lowrank``     a multivariate normal, its covariance a diagonal and some sqrt(D) directions         D (sqrt(D) + 2)
 ``iaf``         a multivariate normal bent by an inverse autoregressive flow: bananas, funnels       some 10 D^2
 ``spline``      one bent by a neural spline flow: also skewness, heavy middles, several modes        some 100 D^2
+``amortised``   a normal for each, of the sites of a row computed from its data by a network         64 (F + 2 L)
 ``delta``       a point: the mode of the joint density                                               D
 =============== ==================================================================================== ==================
 """
@@ -41,18 +42,20 @@ from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.door import family_of, has_fixed_support, levels_of, support_of
 from ppzoo.inference.program import Guide, Pair, Site, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
 from ppzoo.inference.start import near_zero, prior_median
+from ppzoo.inference.variational.amortised import Amortised
 from ppzoo.inference.variational.flows import InverseAutoregressive, NeuralSpline
 
 __all__ = ["GUIDES", "Start", "check_guide", "check_guide_option", "check_plates", "choose_guide"]
 
 Start = Callable[[dict[str, Any]], Tensor]
 
-GUIDES: dict[str, type[AutoGuide]] = {
+GUIDES: dict[str, type[AutoGuide | Amortised]] = {
     "normal": AutoNormal,
     "mvn": AutoMultivariateNormal,
     "lowrank": AutoLowRankMultivariateNormal,
     "iaf": InverseAutoregressive,
     "spline": NeuralSpline,
+    "amortised": Amortised,
     "delta": AutoDelta,
 }
 _FAR = 3.0  # in unconstrained space: outside every other support that there is, and representable in every type
@@ -84,7 +87,7 @@ def choose_guide(
     check_guide_option(guide)
     if isinstance(guide, str):
         guide = GUIDES[guide]
-    if inspect.isclass(guide) and issubclass(guide, AutoGuide):
+    if inspect.isclass(guide) and issubclass(guide, AutoGuide | Amortised):
         return _automatic(guide, model, latent, start)
     if isinstance(guide, AutoGuide):
         return _adopted(guide, owner, model, latent)
@@ -109,10 +112,12 @@ def check_guide_option(guide: Any) -> None:
         )
 
 
-def _automatic(kind: type[AutoGuide], model: Callable[..., Any], latent: list[str], start: Start) -> AutoGuide:
+def _automatic(
+    kind: type[AutoGuide | Amortised], model: Callable[..., Any], latent: list[str], start: Start
+) -> AutoGuide | Amortised:
     if not latent:
         raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=kind.__name__)
-    build: Callable[..., AutoGuide] = kind
+    build: Callable[..., AutoGuide | Amortised] = kind
     return build(poutine.block(model, expose=latent), init_loc_fn=start)
 
 
@@ -216,7 +221,7 @@ def check_plates(guide: Guide, model: poutine.Trace) -> None:
     Raises:
         ModelError: If one does and the guide is automatic.
     """
-    if not isinstance(guide, AutoGuide):
+    if not isinstance(guide, AutoGuide | Amortised):
         return
     for name, node in nodes_of(model).items():
         fn, rows = node.get("fn"), node.get("value")

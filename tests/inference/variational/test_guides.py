@@ -13,6 +13,7 @@ from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.variational.guides import GUIDES
 
 Y = torch.tensor([0.5, 1.5, 1.0])
+JOINT = [name for name in GUIDES if name != "amortised"]  # which needs a latent site for each row
 
 
 def model(y):
@@ -26,7 +27,7 @@ def fit(guide, steps=5):
     return ppzoo.fit(model, Y, guide=guide, steps=steps)
 
 
-@pytest.mark.parametrize("guide", [AutoDiagonalNormal, AutoNormal(model), *GUIDES], ids=["class", "instance", *GUIDES])
+@pytest.mark.parametrize("guide", [AutoDiagonalNormal, AutoNormal(model), *JOINT], ids=["class", "instance", *JOINT])
 def test_every_form_of_a_guide_fits(guide):
     assert set(fit(guide).draws(3)) >= {"a", "b"}
 
