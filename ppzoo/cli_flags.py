@@ -41,7 +41,7 @@ DATA = {
 }
 METHOD = {
     "guide": _value(
-        "normal, mvn, lowrank, iaf, spline, amortised, delta or file.py:object. "
+        "normal, mvn, lowrank, iaf, spline, structured, amortised, delta or file.py:object. "
         "Default: the zoo model's, else normal.",
         "GUIDE",
     ),

@@ -3,7 +3,7 @@ r"""Variational inference: the best approximation of a posterior within a family
 .. math:: \mathrm{ELBO}(\phi) = \mathbb{E}_{q_\phi(z)}[\log p(x, z) - \log q_\phi(z)] \le \log p(x)
 
 * ``svi``: the method that users name. ``guides``: families by name, and whether a guide fits its program; ``flows``:
-  those that bend; ``amortised``: one that encodes rows.
+  those that bend; ``structured``: one with the program's own dependences; ``amortised``: one that encodes rows.
 * ``objectives``: what is maximised, as functions of what model and guide did in one run.
 * ``minibatch``: rows that stand for all. ``step``: loss and gradients, recorded once; ``remembering``: whether they may
   be.

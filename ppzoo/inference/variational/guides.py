@@ -10,6 +10,7 @@ name            family                                                          
 ``lowrank``     a multivariate normal, its covariance a diagonal and some sqrt(D) directions         D (sqrt(D) + 2)
 ``iaf``         a multivariate normal bent by an inverse autoregressive flow: bananas, funnels       some 10 D^2
 ``spline``      one bent by a neural spline flow: also skewness, heavy middles, several modes        some 100 D^2
+``structured``  a multivariate normal that couples what the program couples                          grows with rows
 ``amortised``   a normal for each, of the sites of a row computed from its data by a network         64 (F + 2 L)
 ``delta``       a point: the mode of the joint density                                               D
 =============== ==================================================================================== ==================
@@ -44,6 +45,7 @@ from ppzoo.inference.program import Guide, Pair, Site, copy_model, has_method, n
 from ppzoo.inference.start import near_zero, prior_median
 from ppzoo.inference.variational.amortised import Amortised
 from ppzoo.inference.variational.flows import InverseAutoregressive, NeuralSpline
+from ppzoo.inference.variational.structured import Structured
 
 __all__ = ["GUIDES", "Start", "check_guide", "check_guide_option", "check_plates", "choose_guide"]
 
@@ -55,6 +57,7 @@ GUIDES: dict[str, type[AutoGuide | Amortised]] = {
     "lowrank": AutoLowRankMultivariateNormal,
     "iaf": InverseAutoregressive,
     "spline": NeuralSpline,
+    "structured": Structured,
     "amortised": Amortised,
     "delta": AutoDelta,
 }
@@ -117,6 +120,8 @@ def _automatic(
 ) -> AutoGuide | Amortised:
     if not latent:
         raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=kind.__name__)
+    if issubclass(kind, Structured):  # which looks at the observed sites too
+        return kind(model, latent, start)
     build: Callable[..., AutoGuide | Amortised] = kind
     return build(poutine.block(model, expose=latent), init_loc_fn=start)
 

@@ -58,7 +58,7 @@ class SVI:
         init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
             starts from its parameters as they are.
         guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "iaf" | "spline" |
-            "amortised" | "delta"``; the model's own when ``None``, and ``"normal"`` where it has none.
+            "structured" | "amortised" | "delta"``; the model's own when ``None``, and ``"normal"`` where it has none.
     """
 
     name: ClassVar[str] = "svi"

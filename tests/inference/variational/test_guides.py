@@ -46,7 +46,7 @@ def collinear():
     return x, x @ x.new_tensor([1.0, -1.0, 0.5]) + 0.7 * torch.randn(40, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("guide", ["normal", "mvn", "iaf", "spline"])
+@pytest.mark.parametrize("guide", ["normal", "mvn", "iaf", "spline", "structured"])
 def test_a_correlated_posterior(guide):
     """Conjugate: precision I + X'X / s2. Mean field finds the mean, and 1 / precision_ii for a variance."""
     x, y = collinear()

@@ -49,7 +49,7 @@ def test_the_elbo_of_the_fitted_guide_is_the_log_evidence():
     assert -fit.losses[-500:].mean() == pytest.approx(evidence, abs=0.01)
 
 
-@pytest.mark.parametrize("guide", ["normal", "mvn", "lowrank", "iaf", "spline", "amortised", "delta"])
+@pytest.mark.parametrize("guide", ["normal", "mvn", "lowrank", "iaf", "spline", "structured", "amortised", "delta"])
 def test_guides_by_name(guide):
     def model(y):
         pyro.sample("a", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
