@@ -113,7 +113,7 @@ CASES = {
     "svi, mvn, float64": lambda: (conjugate, Y, {"steps": 10, "guide": "mvn", "dtype": torch.float64}, ["model"]),
     **{
         f"svi, {guide}": functools.partial(lambda guide: (several, Y, {"steps": 10, "guide": guide}, ["model"]), guide)
-        for guide in ("lowrank", "iaf", "spline", "structured")
+        for guide in ("lowrank", "iaf", "spline", "structured", "delta")
     },
     "svi, amortised": lambda: (latent_rows, X.double(), {"steps": 5, "guide": "amortised", "batch_size": 2}, ["model"]),
     "svi, AutoGuide class": lambda: (conjugate, Y, {"steps": 10, "guide": AutoDiagonalNormal}, ["model", "guide"]),

@@ -9,7 +9,7 @@ name            family                                                          
 ``mvn``         a multivariate normal                                                                D (D + 3) / 2
 ``lowrank``     a multivariate normal, its covariance a diagonal and some sqrt(D) directions         D (sqrt(D) + 2)
 ``iaf``         a multivariate normal bent by an inverse autoregressive flow: bananas, funnels       some 10 D^2
-``spline``      one bent by a neural spline flow: also skewness, heavy middles, several modes        some 100 D^2
+``spline``      one bent by a neural spline flow: also skewness, several modes                       some 100 D^2
 ``structured``  a multivariate normal that couples what the program couples                          grows with rows
 ``amortised``   a normal for each, of the sites of a row computed from its data by a network         64 (F + 2 L)
 ``delta``       a point: the mode of the joint density                                               D

@@ -76,6 +76,24 @@ def test_new_rows_have_a_posterior_without_a_fit(fit):
     assert torch.allclose(again.var(0), torch.tensor(1.8, dtype=torch.float64), rtol=0.2)
 
 
+def test_with_a_global_site_it_is_the_best_of_mean_field():
+    """mu ~ N(0, 25), z ~ N(mu, 1), x ~ N(z, 1): exact means, and 1 / precision for variances, 1 / 40.04 and 1 / 2."""
+
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Normal(mu, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = 3 + 2**0.5 * X[:40] / 5**0.5
+    mu = x.sum() / 2 / (40 / 2 + 1 / 25)
+    draws = ppzoo.fit(model, x, guide="amortised", batch_size=10, steps=5000).draws(4000)
+    assert abs(draws["mu"].mean() - mu) * 40.04**0.5 < 0.3
+    assert draws["mu"].std() * 40.04**0.5 == pytest.approx(1, abs=0.15)
+    assert ((draws["z"].mean(0) - (mu + x) / 2) * 2**0.5).square().mean().sqrt() < 0.15
+    assert ((draws["z"].std(0) * 2**0.5 - 1).abs() < 0.2).all()
+
+
 def test_every_site_begins_at_its_start_in_its_own_shape():
     data = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with isolated(seed=0, dtype=torch.float64), torch.no_grad():
