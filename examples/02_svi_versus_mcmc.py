@@ -67,7 +67,7 @@ right = ppzoo.compare({"mvn": mvn, "nuts": nuts})
 print(right, end="\n\n")
 
 # 6. What to take home. Look at the verdict before the intervals. If mean-field is caught, try "mvn" (parameters up to
-# some hundreds) or "lowrank"; or move the origin into the data (here: IQ above 100), which removes the ridge itself
-# and makes every method faster; or keep the chains.
+# some hundreds) or "lowrank", and where the posterior is bent or skewed "iaf" or "spline"; or move the origin into the
+# data (here: IQ above 100), which removes the ridge itself and makes every method faster; or keep the chains.
 
 print(f"normal: {caught.verdict}; mvn: {right.verdict}")

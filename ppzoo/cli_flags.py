@@ -40,7 +40,11 @@ DATA = {
     "dtype": flag("float32 or float64. Default: the data's; float64 for samplers, exact and em.", metavar="DTYPE"),
 }
 METHOD = {
-    "guide": _value("normal, mvn, lowrank, delta or file.py:object. Default: the zoo model's, else normal.", "GUIDE"),
+    "guide": _value(
+        "normal, mvn, lowrank, iaf, spline, structured, amortised, delta or file.py:object. "
+        "Default: the zoo model's, else normal.",
+        "GUIDE",
+    ),
     "steps": _value("Gradient steps (svi, adversarial), largest number of iterations (em).", "INT"),
     "epochs": _value("Passes over the data instead of steps (svi).", "INT"),
     "lr": _value("Learning rate (svi, adversarial).", "FLOAT"),

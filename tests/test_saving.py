@@ -111,6 +111,11 @@ NUTS = {"method": "nuts", "chains": 2, "warmup": 20, "draws": 10}
 CASES = {
     "svi": lambda: (conjugate, Y, {"steps": 10}, ["model"]),
     "svi, mvn, float64": lambda: (conjugate, Y, {"steps": 10, "guide": "mvn", "dtype": torch.float64}, ["model"]),
+    **{
+        f"svi, {guide}": functools.partial(lambda guide: (several, Y, {"steps": 10, "guide": guide}, ["model"]), guide)
+        for guide in ("lowrank", "iaf", "spline", "structured", "delta")
+    },
+    "svi, amortised": lambda: (latent_rows, X.double(), {"steps": 5, "guide": "amortised", "batch_size": 2}, ["model"]),
     "svi, AutoGuide class": lambda: (conjugate, Y, {"steps": 10, "guide": AutoDiagonalNormal}, ["model", "guide"]),
     "svi, AutoGuide instance": lambda: (
         several,

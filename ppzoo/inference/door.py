@@ -26,7 +26,16 @@ from ppzoo.inference.program import Pair, Site, first_words, nodes_of, sites_of
 from ppzoo.inference.start import near_zero
 from ppzoo.isolation import random_state
 
-__all__ = ["MatrixError", "check_program", "check_steady", "failed_at_values"]
+__all__ = [
+    "MatrixError",
+    "check_program",
+    "check_steady",
+    "failed_at_values",
+    "family_of",
+    "has_fixed_support",
+    "levels_of",
+    "support_of",
+]
 
 MatrixError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # it is there, undeclared
 _COMES_AND_GOES = "is there in one run of the program and missing in another"
@@ -58,7 +67,11 @@ def check_program(pair: Pair) -> tuple[Site, ...]:
         _check_name(site.name)
     elsewhere = {site.name: site for site in sites_of(pair.trace_model(near_zero))}
     for site in sites:
-        if site.kind == "observed" and _validates(site.distribution) and _is_fixed(site, elsewhere.get(site.name)):
+        if (
+            site.kind == "observed"
+            and _validates(site.distribution)
+            and has_fixed_support(site, elsewhere.get(site.name))
+        ):
             _check_support(site)
     with pyro.validation_enabled(is_validate=False):  # values outside a support that moves are no error
         for site in sites_of(pair.trace_model()):
@@ -223,12 +236,12 @@ def _check_density(site: Site) -> None:
             "has a density that cannot be computed",
             argument=site.name,
             got=f"{site.value.dtype} values; {first_words(error)}",
-            expected=f"values of a type and shape that {_innermost(site.distribution)} takes",
+            expected=f"values of a type and shape that {family_of(site.distribution)} takes",
             remedy="Integer labels need obs=y.float() for a Bernoulli; check types and shapes of the arguments.",
         ) from error
 
 
-def _is_fixed(site: Site, elsewhere: Site | None) -> bool:
+def has_fixed_support(site: Site, elsewhere: Site | None) -> bool:
     """Whether the support is the same for other latent values; one that moves (Uniform(0, theta)) is no error."""
     return elsewhere is not None and _bounds(site.distribution.support) == _bounds(elsewhere.distribution.support)
 
@@ -256,36 +269,38 @@ def _check_support(site: Site) -> None:
     bad = (~inside).nonzero()
     where = tuple(int(i) for i in bad[0]) if inside.dim() else ()
     value = site.value[where] if where else site.value
-    kind = _innermost(site.distribution)
+    kind = family_of(site.distribution)
     raise DataError(
         "lies outside the support of its site",
         argument=site.name,
         got=f"{_show(value)} at index {where} ({len(bad) if inside.dim() else 1} such)",
-        expected=f"{kind} data: {_support(site)}",
+        expected=f"{kind} data: {support_of(site)}",
         remedy=_REMEDIES.get(kind, "Check the data, or choose a likelihood for such values."),
     )
 
 
 def _validates(fn: Any) -> bool:
     """A program that switches validation off at a site, at any level of its distribution, means it."""
-    return all(level.__dict__.get("_validate_args") is not False for level in _levels(fn))
+    return all(level.__dict__.get("_validate_args") is not False for level in levels_of(fn))
 
 
-def _innermost(fn: Any) -> str:
+def family_of(fn: Any) -> str:
     """The distribution as the user wrote it, without expansion, masks and ``to_event``."""
-    levels = list(_levels(fn))
+    levels = list(levels_of(fn))
     named = next((level for level in levels if isinstance(level, TransformedDistribution)), levels[-1])
     return type(named).__name__
 
 
-def _levels(fn: Any) -> Iterator[Any]:
+def levels_of(fn: Any) -> Iterator[Any]:
+    """A distribution, and what it is made of: without masks, without ``to_event``, without expansion."""
     yield fn
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
         yield fn
 
 
-def _support(site: Site) -> str:
+def support_of(site: Site) -> str:
+    """The support of one entry, in words."""
     support = site.distribution.support
     return str(getattr(support, "base_constraint", support)).removesuffix("()")
 

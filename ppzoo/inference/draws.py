@@ -162,10 +162,16 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
 
 
 def common_plate(pair: Pair) -> str | None:
-    """The outermost plate that holds every latent and observed site, if one does and there are latent sites."""
+    """The outermost plate that holds every latent and observed site, if one does and there are latent sites.
+
+    A guide that draws all rows at once, by a site outside of the plate, has none.
+    """
     sites = [s for s in sites_of(pair.trace_model()) if s.kind != "deterministic"]
     if not any(s.kind in ("latent", "discrete") for s in sites):
         return None
+    if pair.guide is not None:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            sites += sites_of(trace_of(pair.guide, pair.data))
     shared = set.intersection(*({name for name, _, _ in s.plates} for s in sites))
     dims = {name: dim for s in sites for name, dim, _ in s.plates if name in shared}
     return min(dims, key=lambda name: dims[name], default=None)

@@ -157,6 +157,22 @@ def test_independent_rows_have_weights_of_their_own():
     assert common_plate(pair_of(simple)) is None
 
 
+def test_rows_that_a_guide_draws_at_once_have_weights_together():
+    """By a site outside of the plate: row by row, each weight would count the guide's density of all."""
+
+    def at_once(x):
+        covariance = torch.eye(2) - torch.full((2, 2), 1 / 2.25)  # of z given x; its mean is x / 2.25
+        normal = dist.MultivariateNormal((x / 2.25)[:, None].expand(3, 2), covariance).to_event(1)
+        z = pyro.sample("all", normal, infer={"is_auxiliary": True})
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Delta(z, event_dim=1))
+
+    pair = pair_of(local, at_once)
+    assert common_plate(pair) is None
+    weights, _ = log_weights(pair, 20)
+    assert torch.allclose(weights, dist.Normal(0.0, 1.5).log_prob(X).sum().expand(20))
+
+
 def test_a_scaled_guide_has_no_importance_weights():
     def guide(x):
         with pyro.poutine.scale(scale=0.5):

@@ -1,14 +1,31 @@
-"""Guides by name, and the check that a guide fits its program."""
+"""Guides by name, and the check that a guide fits its program.
+
+All are families of distributions over the continuous latent sites in unconstrained space, ``D`` numbers in all.
+
+=============== ==================================================================================== ==================
+name            family                                                                               parameters
+=============== ==================================================================================== ==================
+``normal``      a normal for each number by itself: mean-field                                       2 D
+``mvn``         a multivariate normal                                                                D (D + 3) / 2
+``lowrank``     a multivariate normal, its covariance a diagonal and some sqrt(D) directions         D (sqrt(D) + 2)
+``iaf``         a multivariate normal bent by an inverse autoregressive flow: bananas, funnels       some 10 D^2
+``spline``      one bent by a neural spline flow: also skewness, several modes                       some 100 D^2
+``structured``  a multivariate normal that couples what the program couples                          grows with rows
+``amortised``   a normal for each, of the sites of a row computed from its data by a network         64 (F + 2 L)
+``delta``       a point: the mode of the joint density                                               D
+=============== ==================================================================================== ==================
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta
+from pyro.distributions import Delta, TransformedDistribution
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoGuide,
@@ -17,24 +34,37 @@ from pyro.infer.autoguide import (
     AutoNormal,
 )
 from pyro.infer.autoguide.initialization import InitMessenger
+from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor, nn
+from torch.distributions import biject_to
 
 from ppzoo.checks import nearest
 from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.program import Guide, Pair, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
-from ppzoo.inference.start import prior_median
+from ppzoo.inference.door import family_of, has_fixed_support, levels_of, support_of
+from ppzoo.inference.program import Guide, Pair, Site, copy_model, has_method, nodes_of, point_guide, sites_of, trace_of
+from ppzoo.inference.start import near_zero, prior_median
+from ppzoo.inference.variational.amortised import Amortised
+from ppzoo.inference.variational.flows import InverseAutoregressive, NeuralSpline
 from ppzoo.inference.variational.runs import drawn, held
+from ppzoo.inference.variational.structured import Structured
 
-__all__ = ["GUIDES", "Start", "check_draws", "check_guide", "check_guide_option", "choose_guide"]
+__all__ = ["GUIDES", "Start", "check_draws", "check_guide", "check_guide_option", "check_plates", "choose_guide"]
 
 Start = Callable[[dict[str, Any]], Tensor]
 
-GUIDES: dict[str, type[AutoGuide]] = {
+GUIDES: dict[str, type[AutoGuide | Amortised]] = {
     "normal": AutoNormal,
     "mvn": AutoMultivariateNormal,
     "lowrank": AutoLowRankMultivariateNormal,
+    "iaf": InverseAutoregressive,
+    "spline": NeuralSpline,
+    "structured": Structured,
+    "amortised": Amortised,
     "delta": AutoDelta,
 }
+_FAR = 3.0  # in unconstrained space: outside every other support that there is, and representable in every type
+# Their support is what their last map could reach from anywhere, not what it reaches from what is below it.
+_DECLARES_TOO_MUCH = (TransformedDistribution, torch.distributions.TransformedDistribution)
 
 
 def choose_guide(
@@ -61,7 +91,7 @@ def choose_guide(
     check_guide_option(guide)
     if isinstance(guide, str):
         guide = GUIDES[guide]
-    if inspect.isclass(guide) and issubclass(guide, AutoGuide):
+    if inspect.isclass(guide) and issubclass(guide, AutoGuide | Amortised):
         return _automatic(guide, model, latent, start)
     if isinstance(guide, AutoGuide):
         return _adopted(guide, owner, model, latent)
@@ -86,10 +116,14 @@ def check_guide_option(guide: Any) -> None:
         )
 
 
-def _automatic(kind: type[AutoGuide], model: Callable[..., Any], latent: list[str], start: Start) -> AutoGuide:
+def _automatic(
+    kind: type[AutoGuide | Amortised], model: Callable[..., Any], latent: list[str], start: Start
+) -> AutoGuide | Amortised:
     if not latent:
         raise ModelError("has no continuous latent site for a guide to fit", argument="guide", got=kind.__name__)
-    build: Callable[..., AutoGuide] = kind
+    if issubclass(kind, Structured):  # which looks at the observed sites too
+        return kind(model, latent, start)
+    build: Callable[..., AutoGuide | Amortised] = kind
     return build(poutine.block(model, expose=latent), init_loc_fn=start)
 
 
@@ -103,10 +137,10 @@ def _adopted(guide: AutoGuide, owner: Any, model: Callable[..., Any], latent: li
 
 
 def check_guide(pair: Pair) -> None:
-    """Model and guide name the same continuous latent sites, with the same shapes; the guide observes nothing.
+    """Model and guide name the same continuous latent sites, with the same shapes and supports; nothing is observed.
 
     Raises:
-        ModelError: If a site is missing, extra, observed, or of another shape.
+        ModelError: If a site is missing, extra, observed, of another shape, or reaches beyond the model's support.
     """
     if pair.guide is None:
         return
@@ -145,6 +179,66 @@ def check_guide(pair: Pair) -> None:
                 got=f"shape {given[name].shape}",
                 expected=f"shape {wanted[name].shape}",
                 remedy="Use the same plates in both.",
+            )
+    _check_supports(pair, wanted, given)
+
+
+def _check_supports(pair: Pair, wanted: dict[str, Site], given: dict[str, Site]) -> None:
+    """The guide draws nothing that the model rules out: there the ELBO is minus infinity, or not a number."""
+    outside = [name for name, site in wanted.items() if name in given and not _stays_inside(given[name], site)]
+    elsewhere = {site.name: site for site in sites_of(pair.trace_model(near_zero))} if outside else {}
+    for name in outside:
+        if has_fixed_support(wanted[name], elsewhere.get(name)):
+            raise ModelError(
+                f"can give site {name!r} values that the model rules out",
+                argument="guide",
+                got=f"{family_of(given[name].distribution)} on {support_of(given[name])}",
+                expected=f"a distribution on {support_of(wanted[name])}, as {family_of(wanted[name].distribution)}",
+                remedy="Use one of that support, as LogNormal for positive numbers and Beta for shares, or a guide by "
+                'name, such as guide="normal", which takes every site to its support.',
+            )
+
+
+def _stays_inside(given: Site, wanted: Site) -> bool:
+    """Whether what the guide drew, and points far out in its support, lie in the model's."""
+    levels = list(levels_of(given.distribution))
+    if any(isinstance(level, Delta) for level in levels):
+        return bool(wanted.distribution.support.check(given.value).all())
+    if given.kind != wanted.kind:
+        return False
+    points = [given.value]
+    if given.kind == "latent" and not any(type(level) in _DECLARES_TOO_MUCH for level in levels):
+        with suppress(NotImplementedError):  # a support that nobody maps to (a sphere): what was drawn has to do
+            transform = biject_to(given.distribution.support)
+            unconstrained = transform.inv(given.value)
+            points += [transform(torch.full_like(unconstrained, far)) for far in (-_FAR, _FAR)]
+    return all(bool(wanted.distribution.support.check(point).all()) for point in points)
+
+
+def check_plates(guide: Guide, model: poutine.Trace) -> None:
+    """No plate of the model looks at some of its rows only, where the guide makes plates of its own.
+
+    Such a guide chooses its own rows, and the model is replayed on those: whatever the model chose itself is lost.
+
+    Args:
+        guide: To be trained.
+        model: One run of the program.
+
+    Raises:
+        ModelError: If one does and the guide is automatic.
+    """
+    if not isinstance(guide, AutoGuide | Amortised):
+        return
+    for name, node in nodes_of(model).items():
+        fn, rows = node.get("fn"), node.get("value")
+        if isinstance(fn, _Subsample) and not torch.equal(rows, torch.arange(fn.size).to(rows)):
+            raise ModelError(
+                f"takes some rows of plate {name!r} by itself, which an automatic guide cannot follow",
+                argument="model",
+                got=f"a plate of {fn.size} with {'subsample=' if fn.subsample_size is None else 'subsample_size='}"
+                f"{'...' if fn.subsample_size is None else fn.subsample_size}, and {type(guide).__name__}",
+                expected=f'with pyro.plate("{name}", len(x)): over all rows that the model is given',
+                remedy="Leave subsample_size= and subsample= out, and pass batch_size= to fit; or write the guide.",
             )
 
 

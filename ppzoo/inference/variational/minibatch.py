@@ -124,8 +124,8 @@ class Minibatches:
                 "an automatic guide cannot follow minibatches through latent sites of each row",
                 argument="guide",
                 got=f"{type(pair.guide).__name__} with local sites {', '.join(map(repr, local))}",
-                expected="a guide function that computes them from the batch",
-                remedy="Write an amortised guide, or leave batch_size out.",
+                expected="a guide that computes them from the batch",
+                remedy='Use guide="amortised" or a guide function of your own, or leave batch_size out.',
             )
         return plates
 

@@ -28,7 +28,7 @@ from ppzoo.inference.program import Guide, Pair, check_program_like, has_method,
 from ppzoo.inference.start import prior_median, uniform
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
-from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, choose_guide
+from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, check_plates, choose_guide
 from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
@@ -68,8 +68,8 @@ class SVI:
         clip: Largest norm of the gradient, larger ones are scaled down; no limit when ``None``.
         init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
             starts from its parameters as they are.
-        guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "delta"``; the
-            model's own when ``None``, and ``"normal"`` where it has none.
+        guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "iaf" | "spline" |
+            "structured" | "amortised" | "delta"``; the model's own when ``None``, and ``"normal"`` where it has none.
     """
 
     name: ClassVar[str] = "svi"
@@ -222,8 +222,10 @@ class SVI:
         """Choose the guide, and make every parameter of the pair where training starts."""
         if self.init == "data" and has_method(pair.owner, "initialise"):
             pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
-        latent = [site.name for site in sites_of(pair.trace_model()) if site.kind == "latent"]
+        trace = pair.trace_model()
+        latent = [site.name for site in sites_of(trace) if site.kind == "latent"]
         guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent, start)
+        check_plates(guide, trace)
         pair.to(dtype=run.dtype, device=run.device)
         pair.first_run()
         pair.to(dtype=run.dtype, device=run.device)

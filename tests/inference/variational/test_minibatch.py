@@ -81,5 +81,6 @@ def test_no_plate_over_the_rows():
 
 
 def test_an_automatic_guide_with_local_sites():
-    with pytest.raises(ModelError, match=r"guide: an automatic guide cannot follow minibatches.*amortised"):
+    with pytest.raises(ModelError, match=r'guide: an automatic guide cannot follow minibatches.*guide="amortised"'):
         ppzoo.fit(hierarchical, X, guide="normal", batch_size=4)
+    assert ppzoo.fit(hierarchical, X, guide="amortised", batch_size=4, steps=3).draws(2)["z"].shape == (2, 12)

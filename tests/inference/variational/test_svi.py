@@ -49,12 +49,14 @@ def test_the_elbo_of_the_fitted_guide_is_the_log_evidence():
     assert -fit.losses[-500:].mean() == pytest.approx(evidence, abs=0.01)
 
 
-@pytest.mark.parametrize("guide", ["normal", "mvn", "lowrank", "delta"])
+@pytest.mark.parametrize("guide", ["normal", "mvn", "lowrank", "iaf", "spline", "structured", "amortised", "delta"])
 def test_guides_by_name(guide):
     def model(y):
         pyro.sample("a", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
         mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
         with pyro.plate("row", len(y)):
+            if guide == "amortised":  # which is for sites of a row
+                pyro.sample("local", dist.Normal(0.0, 1.0))
             pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
 
     fit = ppzoo.fit(model, Y, method="svi", steps=1500, lr=0.03, guide=guide)
