@@ -25,7 +25,7 @@ from ppzoo.inference.graph.tracing import NotTraceable, refusing, tolerance_of
 from ppzoo.inference.variational.objectives import Loss
 from ppzoo.inference.variational.remembering import remembered
 
-__all__ = ["Gradients", "Step"]
+__all__ = ["Gradients", "Step", "draws_again", "kept"]
 
 Gradients = list[Tensor | None]
 
@@ -68,9 +68,9 @@ class Step:
         self.reason = ""
         weight = torch.tensor(0.5, dtype=torch.float64, device="cpu") if weighed else None
         try:
-            with _kept(self._buffers), _draws_again():
+            with kept(self._buffers), draws_again():
                 graph = self._traced(data, weight, programs)
-            self._check(graph, data, weight)
+            self._check(graph, data, None if weight is None else weight / 2)  # another one: it must be no constant
             self.graph = self._function = graph
         except NotTraceable as error:
             self.reason = str(error)
@@ -134,9 +134,9 @@ class Step:
 
     def _check(self, function: Callable[..., Any], data: Arguments, weight: Tensor | None) -> None:
         """The function gives what the program gives for the same draws."""
-        with _kept(self._buffers), _draws_again():
+        with kept(self._buffers), draws_again():
             expected = self._by_program(data, weight)
-        with _kept(self._buffers), _draws_again():
+        with kept(self._buffers), draws_again():
             found = self._by_graph(data, weight, function)
         for mine, theirs in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
             if (mine is None) != (theirs is None):
@@ -191,7 +191,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 @contextmanager
-def _kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+def kept(tensors: Sequence[Tensor]) -> Iterator[None]:
     """What happens to the tensors inside is forgotten."""
     before = [tensor.detach().clone() for tensor in tensors]
     try:
@@ -203,7 +203,7 @@ def _kept(tensors: Sequence[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def _draws_again() -> Iterator[None]:
+def draws_again() -> Iterator[None]:
     """Random draws inside come again afterwards, on every device."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         yield

@@ -33,7 +33,7 @@ from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.settling import Settling, fall
-from ppzoo.inference.variational.step import Step
+from ppzoo.inference.variational.step import Step, draws_again, kept
 from ppzoo.inference.variational.trainers import Plan, trainer_of
 from ppzoo.isolation import isolated
 from ppzoo.progress import Progress
@@ -236,8 +236,9 @@ class SVI:
         """Loss and gradients, on rows that stand for all, and notes on the loss."""
         annealed = self.anneal is not None
         objective = Objective(self.objective, self.particles, self.alpha, self.beta, annealed)
-        loss, notes = loss_of(pair, guide, batches, objective)
         learnt = pair.trainable(), pair.buffers()
+        with kept(pair.buffers()), draws_again():  # what is run to choose a loss is no step
+            loss, notes = loss_of(pair, guide, batches, objective)
         programs = (pair.model, guide)
         step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
         return step, notes

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.variational.objectives import elbo
+from ppzoo.inference.variational.objectives import Loss, elbo
 from ppzoo.inference.variational.runs import traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.isolation import isolated
@@ -84,6 +84,19 @@ def test_it_sees_the_parameters_and_the_rows_of_its_day():
         expected = loss_of(*given)(other)
     torch.testing.assert_close(found[0], expected.value, rtol=1e-13, atol=0)
     torch.testing.assert_close(found[1][0], torch.autograd.grad(expected.surrogate, given[0])[0])
+
+
+def test_a_weight_is_no_constant_of_the_graph():
+    given, data = parameters()[:1], Arguments((Y,), {})
+
+    def loss(data, weight):
+        return Loss(data.args[0].sum(), weight * (given[0] ** 2).sum())
+
+    step = Step(loss, given, [], data, fixed=False, weighed=True)
+    assert step.graph is not None
+    for weight in (0.0, 0.3, 2.0):
+        _, (gradient,) = step(data, torch.tensor(weight, dtype=torch.float64))
+        torch.testing.assert_close(gradient, 2 * weight * given[0].detach())
 
 
 def test_modules_remember_what_they_would_have_remembered():

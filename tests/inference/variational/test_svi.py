@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import pyro.nn
 import pytest
 import torch
 
@@ -212,6 +213,32 @@ def test_annealing_ends_at_the_posterior():
 def test_annealing_ends_before_the_steps_do():
     with pytest.raises(OptionError, match=r"anneal: does not end before the last step; got 10; expected less than 10"):
         ppzoo.fit(conjugate, Y, method="svi", steps=10, anneal=10, progress=False)
+
+
+def test_choosing_an_objective_is_no_step():
+    """A guide's module remembers the batches that it has seen."""
+
+    def counted(objective):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+
+        class Encoder(pyro.nn.PyroModule):
+            def __init__(self):
+                super().__init__()
+                self.network = network
+
+            def model(self, y):
+                rows(y)
+
+            def guide(self, y):
+                with pyro.plate("row", len(y)):
+                    pyro.sample("z", dist.Normal(self.network(y[:, None])[:, 0], 0.7))
+
+        fit = ppzoo.fit(Encoder(), Y, method="svi", objective=objective, particles=2, steps=5, progress=False)
+        return int(fit.pair.owner.network[0].num_batches_tracked)
+
+    assert counted("iwae") == counted("elbo")
 
 
 @pytest.mark.parametrize("objective", ["iwae", "dreg", "wake-sleep"])
