@@ -45,7 +45,7 @@ METHOD = {
         "Default: the zoo model's, else normal.",
         "GUIDE",
     ),
-    "steps": _value("Gradient steps (svi, adversarial), largest number of iterations (em).", "INT"),
+    "steps": _value("Gradient steps (svi, adversarial), or auto (svi); largest number of iterations (em).", "INT"),
     "epochs": _value("Passes over the data instead of steps (svi).", "INT"),
     "lr": _value("Learning rate (svi, adversarial).", "FLOAT"),
     "batch_size": _value("Rows of a step (svi, adversarial).", "INT"),

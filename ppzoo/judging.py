@@ -58,7 +58,8 @@ def judge(fit: Fit) -> Diagnosis:
     else:
         diagnosis = _joined(_judge_approximation(fit), _judge_codes(fit))
     notes = tuple(Finding("note", note.rstrip("."), "", "") for note in fit.notes)
-    return _joined(diagnosis, _judge_program(fit), Diagnosis((*fit.outcome.findings, *notes), fit.outcome.numbers))
+    numbers = {name: x for name, x in fit.outcome.numbers.items() if not name.startswith("seconds")}
+    return _joined(diagnosis, _judge_program(fit), Diagnosis((*fit.outcome.findings, *notes), numbers))
 
 
 def _judge_program(fit: Fit) -> Diagnosis:

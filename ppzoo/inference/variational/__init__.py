@@ -9,7 +9,7 @@ r"""Variational inference: the best approximation of a posterior within a family
   is for a pair.
 * ``minibatch``: rows that stand for all. ``step``: loss and gradients, recorded once; ``remembering``: whether they may
   be.
-* ``settling``: when a fit of no given length is done.
+* ``settling``: when a fit without a number of steps is done.
 * ``trainers``: what takes steps with all replicas, as machine code or one operation after the other; ``noise``,
   ``optimisers`` and ``descent`` are their parts, ``course`` is how it goes.
 

@@ -41,7 +41,7 @@ from ppzoo.rng import stream_seed
 
 __all__ = ["SVI"]
 
-_MOST_STEPS = 20_000  # where none are given
+_STEPS, _MOST_STEPS = 5000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +49,13 @@ class SVI:
     """Options of a fit by SVI.
 
     Attributes:
-        steps: Gradient steps. When neither steps nor epochs is given, a fit takes steps of one size until its loss has
-            settled, at most 20,000, and ends at the mean of its last iterates; a fit that has not settled says so.
+        steps: Gradient steps; 5,000 when neither steps nor epochs is given. ``"auto"`` takes them at one rate until
+            the loss has settled, at most 20,000, and ends at the mean of the last iterates; a fit that has not settled
+            says so.
         epochs: Passes over the data instead of steps; needs ``batch_size`` to mean more than a step each.
         lr: Learning rate at the start, > 0.
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
-        schedule: ``"cosine"``, the default where steps or epochs are given, lets the rate fall to a hundredth;
+        schedule: ``"cosine"``, the default where the number of steps is known, lets the rate fall to a hundredth;
             ``"constant"`` keeps it.
         batch_size: Rows a step looks at; all of them when ``None``.
         objective: What is maximised: ``"elbo"``; a bound by importance weights of the particles, tighter and harder
@@ -77,7 +78,7 @@ class SVI:
     needs_guide: ClassVar[bool] = True
     resumable: ClassVar[bool] = False
 
-    steps: int | None = None
+    steps: int | str | None = None
     epochs: int | None = None
     lr: float = 0.01
     optimiser: str = "adam"
@@ -94,8 +95,10 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.steps, str):
+            check_choice("steps", self.steps, ("auto",))
         for name in ("steps", "epochs", "batch_size", "anneal"):
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None and getattr(self, name) != "auto":
                 check_integer(name, getattr(self, name))
         check_guide_option(self.guide)
         check_choice("objective", self.objective, OBJECTIVES)
@@ -111,12 +114,12 @@ class SVI:
         check_choice("init", self.init, ("data", "model"))
         if self.steps is not None and self.epochs is not None:
             raise OptionError("steps and epochs exclude each other", argument="epochs", got=f"{self.epochs} and steps")
-        if self.schedule == "cosine" and not self._limited:
+        if self.schedule == "cosine" and self.steps == "auto":
             raise OptionError(
                 "needs to know when it ends",
                 argument="schedule",
-                got="'cosine' without steps",
-                remedy="Give steps, too.",
+                got='"cosine" and steps="auto"',
+                remedy="Give a number of steps.",
             )
 
     def _check_objective(self) -> None:
@@ -166,8 +169,7 @@ class SVI:
         steps = self._steps(batches)
         for module in pair.modules().values():
             module.train()
-        falling = self._limited and self.schedule != "constant"
-        decay = cosine_decay(steps) if falling else constant
+        decay = constant if self.steps == "auto" or self.schedule == "constant" else cosine_decay(steps)
         parameters, buffers = (_stacked([start[i] for start in starts]) for i in range(2))
         step, told = self._step(pair, guide, batches)
         plan = Plan(
@@ -184,7 +186,7 @@ class SVI:
         )
         trainer, why = trainer_of(plan)
         course = Course(parameters)
-        settling = None if self._limited else Settling(parameters, batches.tolerance)
+        settling = Settling(parameters, batches.tolerance) if self.steps == "auto" else None
         began = time.perf_counter()
         with Progress(steps, "svi", run.progress) as progress:
             for done in range(0, steps, WINDOW):
@@ -212,11 +214,6 @@ class SVI:
             if self.replicas > 1:
                 numbers["replica_r_hat"] = settling.r_hat()
         return Outcome(losses=kept, numbers=numbers, notes=tuple(notes), findings=tuple(findings))
-
-    @property
-    def _limited(self) -> bool:
-        """Whether the number of steps is given."""
-        return self.steps is not None or self.epochs is not None
 
     def _begin(self, pair: Pair, run: Run, start: Start) -> Guide:
         """Choose the guide, and make every parameter of the pair where training starts."""
@@ -257,7 +254,9 @@ class SVI:
     def _steps(self, batches: Minibatches) -> int:
         if self.epochs is not None:
             return self.epochs * batches.per_epoch
-        return self.steps if self.steps is not None else _MOST_STEPS
+        if isinstance(self.steps, int):
+            return self.steps
+        return _STEPS if self.steps is None else _MOST_STEPS
 
 
 def _stacked(replicas: list[list[Tensor]]) -> list[Tensor]:

@@ -260,8 +260,8 @@ def test_a_game_is_refused():
         SVI().check_model(Game())
 
 
-def test_a_fit_without_a_number_of_steps_ends_when_it_has_settled():
-    fit = ppzoo.fit(conjugate, Y, guide="normal")
+def test_a_fit_ends_when_it_has_settled():
+    fit = ppzoo.fit(conjugate, Y, guide="normal", steps="auto")
     assert fit.outcome.numbers["settled"] == 1.0
     assert fit.outcome.numbers["steps"] < 5000
     assert fit.outcome.findings == ()
@@ -269,7 +269,7 @@ def test_a_fit_without_a_number_of_steps_ends_when_it_has_settled():
 
 def test_a_fit_that_has_not_settled_says_so():
     """A response in millionths of its unit: at the usual rate twenty thousand steps are not enough."""
-    fit = ppzoo.fit(conjugate, Y * 1e6, guide="normal", lr=1e-3)
+    fit = ppzoo.fit(conjugate, Y * 1e6, guide="normal", lr=1e-3, steps="auto")
     assert fit.outcome.numbers["settled"] == 0.0
     assert fit.outcome.numbers["steps"] == 20_000
     (finding,) = fit.outcome.findings
@@ -279,4 +279,4 @@ def test_a_fit_that_has_not_settled_says_so():
 
 def test_a_falling_rate_has_to_know_its_end():
     with pytest.raises(OptionError, match="schedule: needs to know when it ends"):
-        ppzoo.fit(conjugate, Y, schedule="cosine")
+        ppzoo.fit(conjugate, Y, steps="auto", schedule="cosine")
