@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ppzoo.inference.variational.optimisers import Optimiser
+from ppzoo.inference.variational.optimisers import InPlace, Optimiser
 
 __all__ = ["Descent", "constant", "cosine_decay"]
 
@@ -43,23 +43,21 @@ class Descent:
         self, parameters: Sequence[Tensor], optimiser: Optimiser, rate: Callable[[int], float], clip: float
     ) -> None:
         self._parameters = list(parameters)
-        self._optimiser = optimiser.of(self._parameters, rate(0)) if parameters else None
+        self._optimiser = InPlace(optimiser, self._parameters)
         self._rate, self._clip, self._steps = rate, clip, 0
 
     def step(self, value: Tensor, gradients: Sequence[Tensor | None]) -> float:
         """Take one step; the loss, NaN if it was not taken."""
         loss, t = float(value), self._steps
         self._steps += 1
-        if self._optimiser is None:
+        if not self._parameters:
             return loss
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
         # the sum of what is finite is, but for numbers near the largest, and is found in half the norm's time
         if not math.isfinite(loss + sum(float(gradient.sum()) for gradient in gradients if gradient is not None)):
             return math.nan
         if math.isfinite(self._clip):
-            torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate(t)
-        self._optimiser.step()
+            known = [gradient for gradient in gradients if gradient is not None]
+            norm = torch.nn.utils.get_total_norm(known)
+            torch._foreach_mul_(known, torch.clamp(self._clip / (norm + 1e-6), max=1.0))  # torch's only name for it
+        self._optimiser.step(gradients, self._rate(t))
         return loss

@@ -1,4 +1,4 @@
-r"""First-order optimisers: torch's own, and the same steps as plain operations on tensors.
+r"""First-order optimisers: by torch's kernels, and the same steps as plain operations on tensors.
 
 With gradient :math:`g`, rate :math:`\eta` and step :math:`t = 1, 2, ...`, Adam takes
 
@@ -15,36 +15,60 @@ and F. Hutter (2019), *Decoupled Weight Decay Regularization*, https://arxiv.org
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["OPTIMISERS", "Optimiser"]
+__all__ = ["OPTIMISERS", "InPlace", "Optimiser"]
 
 Moments = tuple[Tensor, ...]
+Kernel = Callable[[list[Tensor], list[Tensor], list[list[Tensor]], list[Tensor], float], None]
 
 _BETAS, _EPSILON, _WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01  # torch's defaults
-_FUSED = {"cpu", "cuda"}  # devices on which torch updates all parameters in one pass
 
 
 class Optimiser(NamedTuple):
     """One optimiser in both forms.
 
     Attributes:
-        kind: Torch's.
         moments: How many tensors of a parameter's shape it keeps, zero at first.
         update: ``parameter, gradient, moments, rate, t -> parameter, moments``; ``rate`` and ``t`` are scalar tensors.
+        kernel: ``parameters, gradients, moments, steps, rate``, in place: one pass over all parameters.
     """
 
-    kind: Callable[..., torch.optim.Optimizer]
     moments: int
     update: Callable[[Tensor, Tensor, Moments, Tensor, Tensor], tuple[Tensor, Moments]]
+    kernel: Kernel
 
-    def of(self, parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer:
-        """Torch's, for these parameters; in one pass over all of them where it can."""
-        fused = all(p.is_floating_point() and p.device.type in _FUSED for p in parameters)
-        return self.kind(list(parameters), lr=rate, fused=fused)
+
+class InPlace:
+    """Takes steps with parameters where they stand.
+
+    Torch's own optimisers run the same kernels; the first of them that is made loads torch's compiler, a second or two.
+
+    Args:
+        optimiser: How.
+        parameters: What is trained.
+    """
+
+    def __init__(self, optimiser: Optimiser, parameters: Sequence[Tensor]) -> None:
+        self._kernel, self._parameters = optimiser.kernel, list(parameters)
+        self._moments = [[torch.zeros_like(p) for p in parameters] for _ in range(optimiser.moments)]
+        self._steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in parameters]
+
+    def step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
+        """One step; parameters without a gradient stay."""
+        known = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        given = [gradient for gradient in gradients if gradient is not None]
+
+        def of(each: list[Tensor]) -> list[Tensor]:
+            return [each[i] for i in known]
+
+        with torch.no_grad():
+            for count in of(self._steps):
+                count += 1
+            self._kernel(of(self._parameters), given, [of(each) for each in self._moments], of(self._steps), rate)
 
 
 def _adam(p: Tensor, g: Tensor, moments: Moments, rate: Tensor, t: Tensor) -> tuple[Tensor, Moments]:
@@ -62,8 +86,22 @@ def _descend(p: Tensor, g: Tensor, _: Moments, rate: Tensor, __: Tensor) -> tupl
     return p - rate.to(p.dtype) * g, ()
 
 
+def _fused(kernel: Callable[..., Any], decay: float) -> Kernel:
+    """Torch's kernel of Adam for all parameters at once."""
+
+    def step(p: list[Tensor], g: list[Tensor], moments: list[list[Tensor]], steps: list[Tensor], rate: float) -> None:
+        numbers = {"lr": rate, "beta1": _BETAS[0], "beta2": _BETAS[1], "weight_decay": decay, "eps": _EPSILON}
+        kernel(p, g, *moments, [], steps, **numbers, amsgrad=False, maximize=False)
+
+    return step
+
+
+def _descent_kernel(p: list[Tensor], g: list[Tensor], _: list[list[Tensor]], __: list[Tensor], rate: float) -> None:
+    torch._foreach_add_(p, g, alpha=-rate)  # torch's only name for it
+
+
 OPTIMISERS = {
-    "adam": Optimiser(torch.optim.Adam, 2, _adam),
-    "adamw": Optimiser(torch.optim.AdamW, 2, _adamw),
-    "sgd": Optimiser(torch.optim.SGD, 0, _descend),
+    "adam": Optimiser(2, _adam, _fused(torch._fused_adam_, 0.0)),  # torch has no other name for it
+    "adamw": Optimiser(2, _adamw, _fused(torch._fused_adamw_, _WEIGHT_DECAY)),  # likewise
+    "sgd": Optimiser(0, _descend, _descent_kernel),
 }

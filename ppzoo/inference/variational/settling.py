@@ -100,7 +100,7 @@ def fall(losses: NDArray[np.float64]) -> float:
 
     Example:
         >>> round(fall(np.linspace(100.0, 0.0, 4000)), 1)
-        26.8
+        29.8
     """
     quarter = len(losses) // 4
     third, fourth = (_batches(part) for part in (losses[2 * quarter : 3 * quarter], losses[3 * quarter : 4 * quarter]))
