@@ -95,11 +95,10 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, str):
-            check_choice("steps", self.steps, ("auto",))
         for name in ("steps", "epochs", "batch_size", "anneal"):
-            if getattr(self, name) is not None and getattr(self, name) != "auto":
-                check_integer(name, getattr(self, name))
+            value = getattr(self, name)
+            if value is not None and (name, value) != ("steps", "auto"):
+                check_integer(name, value)
         check_guide_option(self.guide)
         check_choice("objective", self.objective, OBJECTIVES)
         check_integer("particles", self.particles)

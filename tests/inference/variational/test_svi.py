@@ -280,3 +280,9 @@ def test_a_fit_that_has_not_settled_says_so():
 def test_a_falling_rate_has_to_know_its_end():
     with pytest.raises(OptionError, match="schedule: needs to know when it ends"):
         ppzoo.fit(conjugate, Y, steps="auto", schedule="cosine")
+
+
+@pytest.mark.parametrize("option", [{"steps": "all"}, {"epochs": "auto"}, {"batch_size": "auto"}])
+def test_only_steps_may_be_auto(option):
+    with pytest.raises(OptionError, match=f"{next(iter(option))}: .*int"):
+        ppzoo.fit(conjugate, Y, **option)
