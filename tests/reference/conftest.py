@@ -1,4 +1,4 @@
-"""The record of the last reference runs, beside the tests that write it."""
+"""The record of the last reference run of each file of tests, beside it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-RECORD = Path(__file__).with_name("posteriors.json")
 
-
-@pytest.fixture(scope="session")
-def record() -> Iterator[dict[str, Any]]:
-    """By posterior, what its run gave; when the tests are over, these rows replace those on file."""
+@pytest.fixture(scope="module")
+def record(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """By posterior, what its run gave; when the file's tests are over, these rows replace those on file."""
     rows: dict[str, Any] = {}
     yield rows
-    before = json.loads(RECORD.read_text())["posteriors"] if RECORD.exists() else {}
+    path = Path(request.path)
+    path = path.with_name(f"{path.stem.removeprefix('test_')}.json")
+    before = json.loads(path.read_text())["posteriors"] if path.exists() else {}
     made = {"torch": torch.__version__, "python": platform.python_version(), "command": "pytest -m reference"}
-    RECORD.write_text(
+    path.write_text(
         json.dumps({"made with": made, "posteriors": dict(sorted((before | rows).items()))}, indent=1) + "\n"
     )
