@@ -2,8 +2,8 @@
 
 The bound of a mean-field fit that ended by itself is held against that of one of 20,000 steps, by the same draws of
 both guides; on ten posteriors an oracle tells the fewest steps after which a falling rate ends as near. From
-Pathfinder's normal these are mostly the first 50. Nobody who has to look at losses can know that: with an sd of 4 nats a
-step, the mean of a thousand is known to an eighth of a nat. What the last run gave is in ``settling.json``.
+Pathfinder's normal these are mostly the first 50. Nobody who has to look at losses can know that: with an sd of 4 nats
+a step, the mean of a thousand is known to an eighth of a nat. What the last run gave is in ``settling.json``.
 """
 
 from __future__ import annotations
