@@ -46,6 +46,29 @@ class Arguments:
     coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """The number of rows: entries of the longest array; 0 without any."""
+        return max((len(value) for value in self.tensors() if value.dim()), default=0)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments, positional ones first."""
+        return [value for value in (*self.args, *self.kwargs.values()) if is_tensor(value)]
+
+    def by_rows(self, value: Any) -> bool:
+        """Whether an argument has an entry for each row, along its first axis."""
+        return is_tensor(value) and value.dim() > 0 and len(value) == self.rows
+
+    def take(self, index: torch.Tensor) -> Arguments:
+        """The same with these rows only, ``index`` of shape ``(B,)``."""
+
+        def take(value: Any) -> Any:
+            return value[index.to(value.device)] if self.by_rows(value) else value
+
+        return replace(
+            self, args=tuple(map(take, self.args)), kwargs={name: take(v) for name, v in self.kwargs.items()}
+        )
+
 
 def arguments_for(
     function: Callable[..., Any],

@@ -8,7 +8,6 @@ weight one. The plate over rows is the one whose size follows the number of rows
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,9 @@ from torch import Tensor
 
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.program import Pair, sites_of
+from ppzoo.inference.program import Pair, run_once, sites_of
+from ppzoo.inference.rows import fewer_rows, plates_over_rows, some_rows
+from ppzoo.inference.variational.guides import check_guide
 from ppzoo.inference.variational.settling import TOLERANCE
 from ppzoo.rng import stream_seed
 
@@ -45,7 +46,7 @@ class Minibatches:
 
     def __init__(self, pair: Pair, batch_size: int | None, seed: int) -> None:
         self._data, self._seed = pair.data, seed
-        self._rows = _rows(pair.data)
+        self._rows = pair.data.rows
         self._batch = batch_size if batch_size is not None and batch_size < self._rows else None
         self.plates: frozenset[str] = frozenset()
         self._orders: dict[int, tuple[int, Tensor]] = {}  # by replica, the epoch and its order
@@ -77,17 +78,22 @@ class Minibatches:
         """A program in which the rows of a step stand for all."""
         if self._batch is None:
             return program
-        weighed: Callable[..., Any] = _Weigh(self.plates, self._rows / self._batch)(program)
+        weighed: Callable[..., Any] = _Weigh(self.plates, self._rows)(program)
         return weighed
+
+    @property
+    def some(self) -> Arguments:
+        """Data that stand for all where a guide is chosen and a loss set up."""
+        return some_rows(self._data, self._batch)
 
     @property
     def example(self) -> Arguments:
         """Data such as every step sees."""
-        return self._data if self._batch is None else _take(self._data, torch.arange(self._batch, device="cpu"))
+        return self._data if self._batch is None else self._data.take(torch.arange(self._batch, device="cpu"))
 
     def batch(self, step: int, replica: int = 0) -> Arguments:
         """The data of a step."""
-        return self._data if self._batch is None else _take(self._data, self.rows(step, replica))
+        return self._data if self._batch is None else self._data.take(self.rows(step, replica))
 
     def rows(self, step: int, replica: int = 0) -> Tensor:
         """Which rows a step sees, ``(B,)``."""
@@ -103,22 +109,15 @@ class Minibatches:
     @property
     def tensors(self) -> list[tuple[Tensor, bool]]:
         """The tensors among all data, in order, and whether a step sees some rows of them only."""
-        given = (value for value in (*self._data.args, *self._data.kwargs.values()) if isinstance(value, Tensor))
-        return [(value, self._batch is not None and value.dim() > 0 and len(value) == self._rows) for value in given]
+        return [(value, self._batch is not None and self._data.by_rows(value)) for value in self._data.tensors()]
 
     def _find_plates(self, pair: Pair, batch_size: int) -> frozenset[str]:
-        few = pair.rebind(_take(pair.data, torch.arange(batch_size, device="cpu")))
-        full, part = _plate_sizes(pair), _plate_sizes(few)
-        plates = frozenset(n for n, size in full.items() if size == self._rows and part.get(n) == batch_size)
-        if not plates:
-            raise ModelError(
-                "has no plate over the rows, so a minibatch cannot be weighed",
-                argument="batch_size",
-                got=f"plates {full or '(none)'} on {self._rows} rows",
-                expected='with pyro.plate("row", len(x)): around the sites of a row',
-                remedy="Add the plate, or leave batch_size out.",
-            )
-        local = [s.name for s in sites_of(pair.trace_model()) if s.kind == "latent" and _inside(s.plates, plates)]
+        plates = plates_over_rows(pair, batch_size)
+        local = [
+            s.name
+            for s in sites_of(pair.rebind(self.some).trace_model())
+            if s.kind == "latent" and _inside(s.plates, plates)
+        ]
         if local and isinstance(pair.guide, AutoGuide):
             raise ModelError(
                 "an automatic guide cannot follow minibatches through latent sites of each row",
@@ -127,43 +126,37 @@ class Minibatches:
                 expected="a guide that computes them from the batch",
                 remedy='Use guide="amortised" or a guide function of your own, or leave batch_size out.',
             )
+        _check_follows(pair.rebind(fewer_rows(pair.data, batch_size)))
         return plates
 
 
-class _Weigh(Messenger):
-    """Multiplies the log probability of every site inside one of the plates."""
+def _check_follows(few: Pair) -> None:
+    """The guide, its parameters made on other rows, runs on these and gives sites the model's shapes."""
+    try:
+        if few.guide is not None:
+            run_once(few.guide, few.data, "guide")
+        check_guide(few)
+    except ModelError as error:
+        raise ModelError(
+            "cannot follow minibatches: on one row less than it first saw it fails",
+            argument="guide",
+            got=str(error),
+            expected="a guide that computes the sites of a row from the batch",
+            remedy='Keep parameters of each row out of it, as guide="amortised" does, or leave batch_size out.',
+        ) from error
 
-    def __init__(self, plates: frozenset[str], weight: float) -> None:
+
+class _Weigh(Messenger):
+    """Multiplies the log probability of every site inside one of the plates, whose entries stand for all rows."""
+
+    def __init__(self, plates: frozenset[str], rows: int) -> None:
         super().__init__()
-        self._plates, self._weight = plates, weight
+        self._plates, self._rows = plates, rows
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if any(frame.name in self._plates for frame in msg["cond_indep_stack"]):
-            msg["scale"] = msg["scale"] * self._weight
-
-
-def _rows(data: Arguments) -> int:
-    arrays = [v for v in (*data.args, *data.kwargs.values()) if isinstance(v, Tensor) and v.dim() > 0]
-    return max((len(v) for v in arrays), default=0)
-
-
-def _take(data: Arguments, index: Tensor) -> Arguments:
-    rows = _rows(data)
-
-    def take(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows:
-            return value[index.to(value.device)]
-        return value
-
-    return replace(
-        data,
-        args=tuple(take(v) for v in data.args),
-        kwargs={name: take(v) for name, v in data.kwargs.items()},
-    )
-
-
-def _plate_sizes(pair: Pair) -> dict[str, int]:
-    return {name: size for site in sites_of(pair.trace_model()) for name, _, size in site.plates}
+        size = next((frame.size for frame in msg["cond_indep_stack"] if frame.name in self._plates), None)
+        if size is not None:
+            msg["scale"] = msg["scale"] * (self._rows / size)
 
 
 def _inside(plates: tuple[tuple[str, int, int], ...], wanted: frozenset[str]) -> bool:

@@ -24,8 +24,10 @@ from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import OptionError
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Guide, Pair, check_program_like, has_method, sites_of
+from ppzoo.inference.program import Guide, Pair, check_program_like, has_method, run_once, sites_of
+from ppzoo.inference.rows import some_rows
 from ppzoo.inference.start import prior_median, uniform
+from ppzoo.inference.variational.amortised import Amortised
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
 from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, check_plates, choose_guide
@@ -218,14 +220,18 @@ class SVI:
         """Choose the guide, and make every parameter of the pair where training starts."""
         if self.init == "data" and has_method(pair.owner, "initialise"):
             pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
-        trace = pair.trace_model()
+        some = pair.rebind(some_rows(pair.data, self.batch_size))
+        trace = some.trace_model()
         latent = [site.name for site in sites_of(trace) if site.kind == "latent"]
         guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent, start)
         check_plates(guide, trace)
         pair.to(dtype=run.dtype, device=run.device)
-        pair.first_run()
+        if isinstance(guide, Amortised):  # which measures the rows when it runs first
+            run_once(guide, pair.data, "guide")
+        some = pair.rebind(some.data)
+        some.first_run()
         pair.to(dtype=run.dtype, device=run.device)
-        check_guide(pair)
+        check_guide(some)
         return guide
 
     def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, list[str]]:
@@ -234,7 +240,7 @@ class SVI:
         objective = Objective(self.objective, self.particles, self.alpha, self.beta, annealed)
         learnt = pair.trainable(), pair.buffers()
         with kept(pair.buffers()), draws_again():  # what is run to choose a loss is no step
-            loss, notes = loss_of(pair, guide, batches, objective)
+            loss, notes = loss_of(pair.rebind(batches.some), guide, batches, objective)
         programs = (pair.model, guide)
         step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
         return step, notes

@@ -84,3 +84,16 @@ def test_an_automatic_guide_with_local_sites():
     with pytest.raises(ModelError, match=r'guide: an automatic guide cannot follow minibatches.*guide="amortised"'):
         ppzoo.fit(hierarchical, X, guide="normal", batch_size=4)
     assert ppzoo.fit(hierarchical, X, guide="amortised", batch_size=4, steps=3).draws(2)["z"].shape == (2, 12)
+
+
+def test_a_guide_with_a_parameter_for_each_row():
+    def guide(x):
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+        loc = pyro.param("loc", lambda: torch.zeros(len(x), dtype=x.dtype))
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    with pytest.raises(ModelError, match=r"guide: cannot follow minibatches.*amortised"):
+        ppzoo.fit(hierarchical, X, guide=guide, batch_size=4)
+    with pytest.raises(ModelError, match=r"guide: cannot follow minibatches"):
+        ppzoo.fit(hierarchical, X, guide=guide, batch_size=1)
