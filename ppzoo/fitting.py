@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppzoo.checks import check_flag, check_seed
 from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
+from ppzoo.datasets.streams import streamed
 from ppzoo.datasets.tensors import check_dtype
 from ppzoo.errors import ModelError
 from ppzoo.inference.mcmc.placement import place
@@ -20,7 +21,7 @@ from ppzoo.inference.methods import method_value
 from ppzoo.inference.outcome import Method, Run
 from ppzoo.inference.program import Pair, copy_model, entry_point, has_method
 from ppzoo.inference.rows import check_on_some
-from ppzoo.isolation import isolated
+from ppzoo.isolation import isolated, random_state
 from ppzoo.result import Fit
 from ppzoo.rng import stream_seed
 from ppzoo.saving import header_of
@@ -52,7 +53,9 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         model: A Pyro function, bound method, PyroModule, or zoo model.
         data: What reaches the model as its arguments: a tensor, array or DataFrame is the one positional argument, a
             tuple the positional arguments (``()``: none), a dict the keyword arguments; a
-            :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names.
+            :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names. SVI also takes rows that are
+            not in memory: with ``batch_size`` a NumPy memory map among these is read a few rows at a time; and a
+            ``DataLoader``, or what else can be gone through again and again, gives batches.
         method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"mams"``, ``"chees"``, ``"exact"``, ``"em"``,
             ``"adversarial"``), or a value with options.
         seed: Decides everything random, ``0 <= seed < 2**64``.
@@ -97,6 +100,8 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     value.check_model(model)
     wanted: dict[str, Any] = {"prefer": _preference(value), "fixed": dtype}
     wanted["batch_size"] = getattr(value, "batch_size", None)
+    if value.streams:
+        wanted |= {"streams": True, "rows": getattr(value, "rows", None)}
     pair, own_dtype, notes = prepare(model, data, device="cpu" if device == "auto" else device, **wanted)
     if device == "auto":
         with isolated(seed=0, dtype=own_dtype, store=pair.store):
@@ -131,6 +136,8 @@ def prepare(
     prefer: torch.dtype | None = None,
     fixed: torch.dtype | None = None,
     batch_size: int | None = None,
+    rows: int | None = None,
+    streams: bool = False,
 ) -> tuple[Pair, torch.dtype, tuple[str, ...]]:
     """A copy of the model bound to checked data, in the floating type it runs in.
 
@@ -141,6 +148,8 @@ def prepare(
         prefer: Floating type to try first; the data's own when ``None``.
         fixed: The type the user insists on; no other is tried.
         batch_size: Rows that a step will see; all if ``None``. Of many rows, the program is run on so many.
+        rows: How many a loader gives, where it does not tell.
+        streams: Whether rows may be read while the fit goes on.
 
     Returns:
         The pair, its floating type, and notes on the casts and on what was not looked at.
@@ -148,7 +157,11 @@ def prepare(
     fixed = check_dtype(fixed)
     owner = copy_model(model)
     program = owner.critic_loss if has_method(owner, "critic_loss") else entry_point(owner)
-    plain = arguments_for(program, data, device=device)
+    source = None
+    if streams:
+        with random_state(0):  # which loaders draw from
+            data, source = streamed(program, data, batch_size=batch_size, rows=rows)
+    plain = replace(arguments_for(program, data, device=device), source=source)
     if type(owner).__module__.startswith("ppzoo."):  # what is observed in the zoo is real; a program's may be counts
         plain = real_numbers(plain)
     wanted = fixed or prefer or _floating_type(plain)

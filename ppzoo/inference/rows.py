@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from ppzoo.datasets.arguments import Arguments
+from ppzoo.datasets.arguments import Arguments, Place
 from ppzoo.errors import ModelError
 from ppzoo.inference.door import check_program, check_support, is_checked
 from ppzoo.inference.program import Pair, Site, sites_of
@@ -22,7 +22,9 @@ _MODEST = 1_000_000  # numbers: so many are looked at in one run of the program,
 
 def some_rows(data: Arguments, batch_size: int | None) -> Arguments:
     """As many rows as a step sees and one more, evenly from all; all of them where a step sees all."""
-    if batch_size is None or batch_size >= data.rows:
+    if data.source is not None:
+        batch_size = data.source.size
+    elif batch_size is None or batch_size >= data.rows:
         return data
     return data.take(_evenly(batch_size + 1, data.rows))
 
@@ -74,16 +76,16 @@ def plates_over_rows(pair: Pair, batch_size: int) -> frozenset[str]:
     return plates
 
 
-def watched(pair: Pair) -> tuple[dict[int | str, Site], list[str]]:
+def watched(pair: Pair) -> tuple[dict[Place, Site], list[str]]:
     """What every row can be held against without a run: the arguments that a site observes as they are.
 
     Returns:
         By position or name of the argument, the site, whose support is the same for all rows; and the names of the
         names of other observed sites that are held against their support.
     """
-    places: list[tuple[int | str, Any]] = [*enumerate(pair.data.args), *pair.data.kwargs.items()]
+    places: list[tuple[Place, Any]] = [*enumerate(pair.data.args), *pair.data.kwargs.items()]
     elsewhere = {site.name: site for site in sites_of(pair.trace_model(near_zero))}
-    found: dict[int | str, Site] = {}
+    found: dict[Place, Site] = {}
     others = []
     for site in sites_of(pair.trace_model()):
         if site.kind != "observed" or not is_checked(site, elsewhere.get(site.name)):
@@ -104,18 +106,22 @@ def check_on_some(pair: Pair, batch_size: int | None) -> tuple[str, ...]:
     """
     few = pair.rebind(some_rows(pair.data, batch_size))
     modest = sum(value.numel() for value in pair.data.tensors()) <= _MODEST
-    if few.data is pair.data or modest:
+    if few.data is pair.data or (modest and pair.data.source is None):
         check_program(pair)
         return ()
     check_program(few)
     found, others = watched(few)
+    note = f"Before the first step the program was run on {few.data.rows:,} of {pair.data.total:,} rows."
+    if pair.data.source is not None:
+        unseen = ", ".join(map(repr, others))
+        beside = f"No other row of what is observed at {unseen} was held against its support." if others else ""
+        return (note, *filter(None, [beside]), *pair.data.source.notes)
     if others:
         check_program(pair)
         return ()
     for place, site in found.items():
-        value = pair.data.args[place] if isinstance(place, int) else pair.data.kwargs[place]
-        check_support(replace(site, value=value))
-    return (f"Before the first step the program was run on {few.data.rows:,} of {pair.data.rows:,} rows.",)
+        check_support(replace(site, value=pair.data.at(place)))
+    return (note,)
 
 
 def _same(value: Any, observed: Tensor) -> bool:

@@ -7,18 +7,25 @@ weight one. The plate over rows is the one whose size follows the number of rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.distributions import constraints
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.program import Pair, run_once, sites_of
-from ppzoo.inference.rows import fewer_rows, plates_over_rows, some_rows
+from ppzoo.datasets.arguments import Arguments, Place
+from ppzoo.errors import DataError, ModelError, OptionError
+from ppzoo.inference.door import check_support
+from ppzoo.inference.program import Pair, Site, run_once, sites_of
+from ppzoo.inference.rows import fewer_rows, plates_over_rows, some_rows, watched
+from ppzoo.inference.variational.ahead import Ahead
+from ppzoo.inference.variational.course import WINDOW
 from ppzoo.inference.variational.guides import check_guide
 from ppzoo.inference.variational.settling import TOLERANCE
 from ppzoo.rng import stream_seed
@@ -26,6 +33,7 @@ from ppzoo.rng import stream_seed
 __all__ = ["Minibatches"]
 
 _PER_ROW = 1e-3  # nats
+_ROOM = 2**25  # bytes of rows that are read at once
 
 
 class Minibatches:
@@ -46,22 +54,31 @@ class Minibatches:
 
     def __init__(self, pair: Pair, batch_size: int | None, seed: int) -> None:
         self._data, self._seed = pair.data, seed
-        self._rows = pair.data.rows
-        self._batch = batch_size if batch_size is not None and batch_size < self._rows else None
+        self._rows, self._source = pair.data.total, pair.data.source
+        self._ahead: Ahead[Arguments] | None = None
+        if self._source is not None:
+            batch_size = self._source.size
+        streamed = self._source is not None
+        self._batch = batch_size if batch_size is not None and (batch_size < self._rows or streamed) else None
         self.plates: frozenset[str] = frozenset()
         self._orders: dict[int, tuple[int, Tensor]] = {}  # by replica, the epoch and its order
-        if batch_size is None:
-            return
-        if batch_size > self._rows:
+        if batch_size is not None and batch_size > self._rows:
             raise OptionError(
                 "is larger than the data", argument="batch_size", got=batch_size, expected=f"at most {self._rows} rows"
             )
-        if self._batch is not None:
+        if self._batch is not None and batch_size is not None:
             self.plates = self._find_plates(pair, batch_size)
+        self._watched: dict[Place, Site] = {}
+        if self._source is not None:
+            with pyro.validation_enabled():
+                found, _ = watched(pair.rebind(self.some))
+            self._watched = {place: site for place, site in found.items() if not _is_real(site)}
 
     @property
     def per_epoch(self) -> int:
         """Steps in one pass over the data; a ragged last batch is left to the next shuffle."""
+        if self._source is not None:
+            return self._source.per_epoch
         return 1 if self._batch is None else max(1, self._rows // self._batch)
 
     @property
@@ -91,8 +108,58 @@ class Minibatches:
         """Data such as every step sees."""
         return self._data if self._batch is None else self._data.take(torch.arange(self._batch, device="cpu"))
 
+    @property
+    def streamed(self) -> bool:
+        """Whether rows are read while the fit goes on."""
+        return self._source is not None
+
+    @property
+    def regular(self) -> bool:
+        """Whether every step sees as many rows."""
+        return self._source is None or self._source.regular
+
+    @property
+    def portion(self) -> int:
+        """How many steps' rows are in memory at once."""
+        size = sum(value.nbytes for value in self.example.tensors()) if self._source is not None else 0
+        return next(each for each in range(WINDOW, 0, -1) if each == 1 or (WINDOW % each == 0 and each * size <= _ROOM))
+
+    @contextmanager
+    def reading(self, steps: int, replicas: int) -> Iterator[None]:
+        """Inside, :meth:`batch` can be asked for rows that are read while the fit goes on, step by step.
+
+        The replicas may take their steps one after the other, so many of them at a time as the loss is averaged over.
+        """
+        if self._source is None:
+            yield
+            return
+        own = range(replicas if self._source.threaded else 1)
+        sequences = [self._held_against_supports(self._source.batches(self._data, self._seed, k)) for k in own]
+        each = self.portion if replicas == 1 else WINDOW
+        threaded = self._source.threaded
+        with Ahead(sequences, each=each, count=steps, seed=self._seed, threaded=threaded) as self._ahead:
+            yield
+
+    def _held_against_supports(self, batches: Iterator[Arguments]) -> Iterator[Arguments]:
+        for number, batch in enumerate(batches):
+            for place, site in self._watched.items():
+                try:
+                    check_support(replace(site, value=batch.at(place)))
+                except DataError as error:
+                    got = f"{error.got} of batch {number}"
+                    raise DataError(
+                        error.problem,
+                        argument=error.argument,
+                        got=got,
+                        expected=error.expected,
+                        remedy=error.remedy,
+                    ) from None
+            yield batch
+
     def batch(self, step: int, replica: int = 0) -> Arguments:
         """The data of a step."""
+        if self._ahead is not None:
+            return self._ahead.at(step, replica if self._source is not None and self._source.threaded else 0)
         return self._data if self._batch is None else self._data.take(self.rows(step, replica))
 
     def rows(self, step: int, replica: int = 0) -> Tensor:
@@ -157,6 +224,13 @@ class _Weigh(Messenger):
         size = next((frame.size for frame in msg["cond_indep_stack"] if frame.name in self._plates), None)
         if size is not None:
             msg["scale"] = msg["scale"] * (self._rows / size)
+
+
+def _is_real(site: Site) -> bool:
+    support = site.distribution.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real
 
 
 def _inside(plates: tuple[tuple[str, int, int], ...], wanted: frozenset[str]) -> bool:

@@ -59,7 +59,8 @@ class SVI:
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         schedule: ``"cosine"``, the default where the number of steps is known, lets the rate fall to a hundredth;
             ``"constant"`` keeps it.
-        batch_size: Rows a step looks at; all of them when ``None``.
+        batch_size: Rows a step looks at; all of them when ``None``. Of a loader, which has its own, leave it out.
+        rows: How many rows a loader gives in a pass, where ``len(loader.dataset)`` does not say it.
         objective: What is maximised: ``"elbo"``; a bound by importance weights of the particles, tighter and harder
             to train, ``"iwae"``, ``"renyi"`` or, with gradients that stay sharp, ``"dreg"``; or ``"wake-sleep"``, by
             which the guide covers the posterior instead of staying inside of it.
@@ -79,6 +80,7 @@ class SVI:
     prefers_float64: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = True
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = True
 
     steps: int | str | None = None
     epochs: int | None = None
@@ -86,6 +88,7 @@ class SVI:
     optimiser: str = "adam"
     schedule: str | None = None
     batch_size: int | None = None
+    rows: int | None = None
     objective: str = "elbo"
     alpha: float | None = None
     beta: float = 1.0
@@ -97,7 +100,7 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "batch_size", "anneal"):
+        for name in ("steps", "epochs", "batch_size", "rows", "anneal"):
             value = getattr(self, name)
             if value is not None and (name, value) != ("steps", "auto"):
                 check_integer(name, value)
@@ -189,7 +192,7 @@ class SVI:
         course = Course(parameters)
         settling = Settling(parameters, batches.tolerance) if self.steps == "auto" else None
         began = time.perf_counter()
-        with Progress(steps, "svi", run.progress) as progress:
+        with Progress(steps, "svi", run.progress) as progress, batches.reading(steps, self.replicas):
             for done in range(0, steps, WINDOW):
                 course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
                 progress.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
