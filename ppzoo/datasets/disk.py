@@ -9,6 +9,7 @@ a batch, so that a minibatch weighed by :math:`N / B` has the mean of all data.
 from __future__ import annotations
 
 import itertools
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +30,7 @@ __all__ = ["RowsOnDisk", "check_numbers", "numbers", "rows_on_disk"]
 
 _BLOCK = 2**14  # bytes that are read in one go
 _BLOCKS = 1024  # of a pool
+_READS = 32  # after which pages are given back: the system maps more of them around each
 _SHOWN = 1000  # rows that stand for all where a program is looked at
 
 Arrays = dict[Place, Any]
@@ -99,9 +101,14 @@ class RowsOnDisk:
         """
         count = min(self.rows, max(_SHOWN, self.size + 1))
         index = np.arange(count) * self.rows // count
-        found = {place: np.array(array[index]) for place, array in self.arrays.items()}
-        for place, array in found.items():
-            check_numbers(self.names[place], array, index, "")
+        found = {}
+        for place, array in self.arrays.items():
+            found[place] = np.empty((count, *array.shape[1:]), array.dtype)
+            for begin in range(0, count, _READS):
+                some = slice(begin, begin + _READS)
+                found[place][some] = array[index[some]]
+                self._give_back()
+            check_numbers(self.names[place], found[place], index, "")
         return found
 
     def batches(self, like: Arguments, seed: int, replica: int) -> Iterator[Arguments]:
@@ -165,14 +172,20 @@ class RowsOnDisk:
         for place, array in self.arrays.items():
             value = torch.empty((count, *array.shape[1:]), dtype=like.at(place).dtype, device="cpu")
             into, at = value.numpy(), 0
-            for start in starts:
+            for i, start in enumerate(starts):
                 part = array[start : start + block]
                 into[at : at + len(part)] = part
                 at += len(part)
+                if i % _READS == 0:
+                    self._give_back()
             found[place] = value
-        for mapping in self.mappings:
-            _give_back(mapping)
+        self._give_back()
         return found
+
+    def _give_back(self) -> None:
+        """Pages of a file that were read count as this process's memory until they are given back; they stay cached."""
+        for mapping in self.mappings:
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class _Part(NamedTuple):
@@ -230,10 +243,3 @@ def check_numbers(name: str, values: Any, ids: NDArray[np.int64], where: str) ->
         expected=f"finite numbers below {limit:g}",
         remedy="Drop such rows, or fill them in, before they are written.",
     )
-
-
-def _give_back(mapping: Any) -> None:
-    """Pages of a file that were read count as this process's memory until they are given back; they stay cached."""
-    import mmap
-
-    mapping.madvise(mmap.MADV_DONTNEED)
