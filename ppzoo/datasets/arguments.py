@@ -335,5 +335,5 @@ def _refuse_data(data: Any) -> NoReturn:
         argument="data",
         got=f"{data!r:.40} ({type(data).__name__})",
         expected="an array, tensor, list, DataFrame, tuple, dict, record, or the name or path of a data set",
-        remedy="Settings go beside the data in a tuple or dict; a model without data takes ().",
+        remedy="Settings go beside the data in a tuple or dict; a model without data takes (). A loader is for svi.",
     )

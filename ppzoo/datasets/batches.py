@@ -8,7 +8,7 @@ weighed by N / B: it is taken for a random sample of its size, so the loader sho
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches", "batches_of", "is_loader", "places_of"]
 
-_PLAIN = (str, bytes, list, tuple, range, Mapping, Dataset)
+_PLAIN = (str, bytes, list, tuple, range, Mapping, Set, Dataset)
 
 
 def is_loader(data: object) -> bool:

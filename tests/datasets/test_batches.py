@@ -52,6 +52,7 @@ def through(loader, count, rows=None):
         (pd.DataFrame({"x": [1.0]}), False),
         ("digits", False),
         (3, False),
+        ({1.0}, False),
         (random, False),
     ],
 )
