@@ -24,7 +24,7 @@ from ppzoo.errors import DataError
 from ppzoo.rng import stream_seed
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 __all__ = ["RowsOnDisk", "check_numbers", "numbers", "rows_on_disk"]
 
@@ -146,6 +146,7 @@ class RowsOnDisk:
                 if not missing:
                     yield _joined(parts)
                     parts, missing = [], self.size
+            del pool  # before the next one is read
 
     def _pools(self, like: Arguments, seed: int, replica: int, epoch: int) -> Iterator[_Part]:
         """The pools of a pass, shuffled."""
@@ -155,13 +156,17 @@ class RowsOnDisk:
         generator = torch.Generator("cpu").manual_seed(stream_seed(seed, "rows", replica, epoch))
         starts = block * torch.randperm(-(-self.rows // block), device="cpu", generator=generator).numpy()
         for begin in range(0, len(starts), _BLOCKS):
-            some = starts[begin : begin + _BLOCKS]
-            ids = (some[:, None] + np.arange(block)).ravel()
-            ids = ids[ids < self.rows]
-            values = self._read(like, some, block)
-            suspect = any(not numbers(value) for value in values.values())
-            order = torch.randperm(len(ids), device="cpu", generator=generator)
-            yield _Part(ids[order.numpy()], {p: value.index_select(0, order) for p, value in values.items()}, suspect)
+            yield self._pool(like, starts[begin : begin + _BLOCKS], block, generator)
+
+    def _pool(self, like: Arguments, starts: NDArray[np.int64], block: int, generator: Generator) -> _Part:
+        import torch
+
+        ids = (starts[:, None] + np.arange(block)).ravel()
+        ids = ids[ids < self.rows]
+        values = self._read(like, starts, block)
+        suspect = any(not numbers(value) for value in values.values())
+        order = torch.randperm(len(ids), device="cpu", generator=generator)
+        return _Part(ids[order.numpy()], {p: value.index_select(0, order) for p, value in values.items()}, suspect)
 
     def _read(self, like: Arguments, starts: NDArray[np.int64], block: int) -> dict[Place, Tensor]:
         """The rows of some blocks, one after the other, in the types of ``like``."""
