@@ -84,8 +84,10 @@ def _write_tree(tree: xarray.DataTree, path: Path) -> None:
 
 def header_of(pair: Pair, method: Method, run: Run, source: Mapping[str, Any]) -> dict[str, object]:
     """What tells a run from any other, as JSON: the same header, the same draws."""
-    _, data = _layout(pair.data)
+    layout, data = _layout(pair.data)
     settings = _settings(pair, method, run.seed, run.dtype, run.device, source)
+    if "streamed" in layout:  # then the digest is of the rows that stand for all
+        settings["streamed"] = layout["streamed"]
     return {**settings, "data": digest_of(data), "parameters": digest_of(pair.state())}
 
 
@@ -152,6 +154,8 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         pair.load_state(load_tensors(folder.files["state.safetensors"]))
     except (KeyError, RuntimeError) as error:
         raise _damaged(path, "was fitted with another model", " ".join(str(error).split())[:300]) from error
+    for module in pair.modules().values():
+        module.eval()  # as the fit left them: what a network remembers of batches is what it reads
     draws = load_tensors(folder.files["draws.safetensors"])
     losses = draws.pop("losses", None)
     sampled = _under("draws.", draws)

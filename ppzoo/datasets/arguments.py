@@ -59,8 +59,8 @@ class Source(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What a user should know of them."""
 
-    def batches(self, like: Arguments, seed: int, replica: int) -> Iterator[Arguments]:
-        """The batches of step 0, 1, ... without end, in the types and places of ``like``."""
+    def batches(self, like: Arguments, seed: int, replica: int, first: int = 0) -> Iterator[Arguments]:
+        """The batches of the first step and those after it without end, in the types and places of ``like``."""
 
     def once(self, like: Arguments) -> Iterator[Arguments]:
         """Every row once, in parts; nothing where a pass does not give every row."""

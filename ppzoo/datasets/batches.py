@@ -127,14 +127,14 @@ class Batches:
             found.append(f"The loader does not shuffle, so {weight}: give it shuffle=True or drop_last=True.")
         return tuple(found)
 
-    def batches(self, like: Arguments, seed: int, replica: int) -> Iterator[Arguments]:
+    def batches(self, like: Arguments, seed: int, replica: int, first: int = 0) -> Iterator[Arguments]:
         """As :meth:`~ppzoo.datasets.arguments.Source.batches`, in the loader's own order.
 
         Raises:
             DataError: If a pass gives more or fewer rows than there are, or a batch is not like the first.
         """
-        for _ in itertools.count():
-            yield from self._pass(like)
+        passes = (batch for _ in itertools.count() for batch in self._pass(like))
+        return itertools.islice(passes, first, None)
 
     def once(self, like: Arguments) -> Iterator[Arguments]:
         """As :meth:`~ppzoo.datasets.arguments.Source.once`."""

@@ -24,7 +24,7 @@ from ppzoo.errors import DataError
 from ppzoo.rng import stream_seed
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
 __all__ = ["RowsOnDisk", "check_numbers", "numbers", "rows_on_disk"]
 
@@ -111,15 +111,15 @@ class RowsOnDisk:
             check_numbers(self.names[place], found[place], index, "")
         return found
 
-    def batches(self, like: Arguments, seed: int, replica: int) -> Iterator[Arguments]:
+    def batches(self, like: Arguments, seed: int, replica: int, first: int = 0) -> Iterator[Arguments]:
         """As :meth:`~ppzoo.datasets.arguments.Source.batches`: by the seed and the replica's number.
 
         Raises:
             DataError: If a number is not finite.
         """
-        number = 0
-        for epoch in itertools.count():
-            for part in self._batches(like, seed, replica, epoch):
+        number = first
+        for epoch in itertools.count(first // self.per_epoch):
+            for part in self._batches(like, (seed, replica, epoch), number % self.per_epoch):
                 if part.suspect:
                     for place, value in part.values.items():
                         check_numbers(self.names[place], value, part.ids, f" of batch {number}")
@@ -134,38 +134,48 @@ class RowsOnDisk:
             pool = self._read(like, starts, min(step, self.rows - begin))
             yield like.filled({place: value.to(like.at(place).device) for place, value in pool.items()})
 
-    def _batches(self, like: Arguments, seed: int, replica: int, epoch: int) -> Iterator[_Part]:
-        """The batches of a pass."""
+    def _batches(self, like: Arguments, order: tuple[int, int, int], first: int) -> Iterator[_Part]:
+        """The batches of a pass from the first on; its order is by seed, replica and number."""
         parts: list[_Part] = []
-        missing = self.size
-        for pool in self._pools(like, seed, replica, epoch):
-            at = 0
-            while at < len(pool.ids):
+        missing, at = self.size, first * self.size
+        for number, (starts, rows) in enumerate(self._pools(order)):
+            if at >= rows:  # it has gone by
+                at -= rows
+                continue
+            pool = self._pool(like, starts, stream_seed(order[0], "pool", *order[1:], number))
+            while at < rows:
                 parts.append(pool.cut(at, at + missing))
                 at, missing = at + len(parts[-1].ids), missing - len(parts[-1].ids)
                 if not missing:
                     yield _joined(parts)
                     parts, missing = [], self.size
+            at = 0
             del pool  # before the next one is read
 
-    def _pools(self, like: Arguments, seed: int, replica: int, epoch: int) -> Iterator[_Part]:
-        """The pools of a pass, shuffled."""
+    def _pools(self, order: tuple[int, int, int]) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Where the blocks of each pool begin, and how many rows they have."""
         import torch
 
-        block = max(1, _BLOCK // max(1, sum(array[:1].nbytes for array in self.arrays.values())))
-        generator = torch.Generator("cpu").manual_seed(stream_seed(seed, "rows", replica, epoch))
+        block, seed = self._block, stream_seed(order[0], "rows", *order[1:])
+        generator = torch.Generator("cpu").manual_seed(seed)
         starts = block * torch.randperm(-(-self.rows // block), device="cpu", generator=generator).numpy()
         for begin in range(0, len(starts), _BLOCKS):
-            yield self._pool(like, starts[begin : begin + _BLOCKS], block, generator)
+            some = starts[begin : begin + _BLOCKS]
+            yield some, int(np.minimum(block, self.rows - some).sum())
 
-    def _pool(self, like: Arguments, starts: NDArray[np.int64], block: int, generator: Generator) -> _Part:
+    @property
+    def _block(self) -> int:
+        """Rows of a block."""
+        return max(1, _BLOCK // max(1, sum(int(array[:1].nbytes) for array in self.arrays.values())))
+
+    def _pool(self, like: Arguments, starts: NDArray[np.int64], seed: int) -> _Part:
         import torch
 
-        ids = (starts[:, None] + np.arange(block)).ravel()
+        ids = (starts[:, None] + np.arange(self._block)).ravel()
         ids = ids[ids < self.rows]
-        values = self._read(like, starts, block)
+        values = self._read(like, starts, self._block)
         suspect = any(not numbers(value) for value in values.values())
-        order = torch.randperm(len(ids), device="cpu", generator=generator)
+        order = torch.randperm(len(ids), device="cpu", generator=torch.Generator("cpu").manual_seed(seed))
         return _Part(ids[order.numpy()], {p: value.index_select(0, order) for p, value in values.items()}, suspect)
 
     def _read(self, like: Arguments, starts: NDArray[np.int64], block: int) -> dict[Place, Tensor]:

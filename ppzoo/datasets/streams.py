@@ -31,7 +31,7 @@ class RowsElsewhere:
     threaded: ClassVar[bool] = False
     notes: ClassVar[tuple[str, ...]] = ()
 
-    def batches(self, like: Arguments, seed: int, replica: int) -> Iterator[Arguments]:
+    def batches(self, like: Arguments, seed: int, replica: int, first: int = 0) -> Iterator[Arguments]:
         """None."""
         return iter(())
 

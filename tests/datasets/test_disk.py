@@ -73,6 +73,14 @@ def test_seed_and_replica_decide(mapped, pools):
     assert order() != order(replica=1)
 
 
+@pytest.mark.parametrize("begin", [1, 7, 10, 23])
+def test_batches_from_any_step_on(mapped, pools, begin):
+    source, like = source_of(mapped)
+    whole = first(source, like, 30)
+    rest = list(itertools.islice(source.batches(like, 0, 0, begin), 30 - begin))
+    assert all(torch.equal(a.kwargs["y"], b.kwargs["y"]) for a, b in zip(whole[begin:], rest, strict=True))
+
+
 def test_each_row_is_as_likely_in_each_place(mapped, monkeypatch):
     """Twelve rows in three pools: 5 sd of Binomial(3000, 1/12) over 144 counts, false alarm rate 144 × 6e-7 = 8e-5."""
     monkeypatch.setattr(disk, "_BLOCK", 32)

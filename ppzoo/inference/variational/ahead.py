@@ -26,13 +26,17 @@ class Ahead(Generic[T]):
     Args:
         sequences: What to read; nobody else reads them.
         each: Entries of a portion.
-        count: Entries in all that will be asked for.
+        start: The place of the first entry.
+        end: The place after the last that will be asked for.
         seed: Of the draws that reading takes in this thread.
         threaded: Whether to read in another thread.
     """
 
-    def __init__(self, sequences: Sequence[Iterator[T]], *, each: int, count: int, seed: int, threaded: bool) -> None:
-        self._sequences, self._each, self._count, self._seed = sequences, each, count, seed
+    def __init__(
+        self, sequences: Sequence[Iterator[T]], *, each: int, start: int, end: int, seed: int, threaded: bool
+    ) -> None:
+        self._sequences, self._each, self._seed = sequences, each, seed
+        self._start, self._count = start, end - start
         self._pool = ThreadPoolExecutor(1, "ppzoo-rows") if threaded else None
         self._number = -1
         self._now: list[list[T]] = []
@@ -44,7 +48,7 @@ class Ahead(Generic[T]):
         Raises:
             IndexError: If the portion has gone by.
         """
-        number, within = divmod(place, self._each)
+        number, within = divmod(place - self._start, self._each)
         if number < self._number:
             raise IndexError(f"entry {place} has gone by: portion {self._number} is in use")
         while self._number < number:

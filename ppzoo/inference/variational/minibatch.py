@@ -19,7 +19,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints
 
-from ppzoo.datasets.arguments import Arguments, Place
+from ppzoo.datasets.arguments import Arguments, Place, Source
 from ppzoo.errors import DataError, ModelError, OptionError
 from ppzoo.inference.door import check_support
 from ppzoo.inference.program import Pair, Site, run_once, sites_of
@@ -125,23 +125,28 @@ class Minibatches:
         return next(each for each in range(WINDOW, 0, -1) if each == 1 or (WINDOW % each == 0 and each * size <= _ROOM))
 
     @contextmanager
-    def reading(self, steps: int, replicas: int) -> Iterator[None]:
+    def reading(self, first: int, steps: int, replicas: int) -> Iterator[None]:
         """Inside, :meth:`batch` can be asked for rows that are read while the fit goes on, step by step.
 
         The replicas may take their steps one after the other, so many of them at a time as the loss is averaged over.
+        A loader, whose order is its own, begins with step 0 in any case: a run that goes on reads past what it has had.
+
+        Args:
+            first: The first step that will be asked for.
+            steps: How many there are in all.
+            replicas: Who ask for them.
         """
         if self._source is None:
             yield
             return
-        own = range(replicas if self._source.threaded else 1)
-        sequences = [self._held_against_supports(self._source.batches(self._data, self._seed, k)) for k in own]
-        each = self.portion if replicas == 1 else WINDOW
-        threaded = self._source.threaded
-        with Ahead(sequences, each=each, count=steps, seed=self._seed, threaded=threaded) as self._ahead:
+        threaded, each = self._source.threaded, self.portion if replicas == 1 else WINDOW
+        own, start = (range(replicas), first) if threaded else (range(1), 0)
+        sequences = [self._held_against_supports(self._source, k, start) for k in own]
+        with Ahead(sequences, each=each, start=start, end=steps, seed=self._seed, threaded=threaded) as self._ahead:
             yield
 
-    def _held_against_supports(self, batches: Iterator[Arguments]) -> Iterator[Arguments]:
-        for number, batch in enumerate(batches):
+    def _held_against_supports(self, source: Source, replica: int, first: int) -> Iterator[Arguments]:
+        for number, batch in enumerate(source.batches(self._data, self._seed, replica, first), first):
             for place, site in self._watched.items():
                 try:
                     check_support(replace(site, value=batch.at(place)))

@@ -15,8 +15,9 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("ppzoo-rows")]
 
 
-def reading(*sequences, each=4, count=10, seed=0, threaded=True):
-    return Ahead([iter(s) for s in sequences], each=each, count=count, seed=seed, threaded=threaded)
+def reading(*sequences, each=4, start=0, count=10, seed=0, threaded=True):
+    end = start + count
+    return Ahead([iter(s) for s in sequences], each=each, start=start, end=end, seed=seed, threaded=threaded)
 
 
 @pytest.mark.parametrize("threaded", [True, False])
@@ -29,6 +30,11 @@ def test_entries_come_in_order(threaded):
         with pytest.raises(IndexError, match="entry 3 has gone by"):
             ahead.at(3, 0)
     assert threads() == []
+
+
+def test_places_begin_where_they_are_said_to():
+    with reading(itertools.count(30), start=30) as ahead:
+        assert [ahead.at(place, 0) for place in range(30, 40)] == list(range(30, 40))
 
 
 def test_the_next_portion_is_read_while_this_one_is_used():
