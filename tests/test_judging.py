@@ -57,6 +57,71 @@ def test_a_good_guide_is_trusted_and_a_poor_one_is_not():
     assert "misses the posterior" in words(poor, "reject")
 
 
+RHO = 0.9
+
+
+def two_normals():
+    """A standard normal in two dimensions with correlation 0.9; the second factor makes it a posterior."""
+    covariance = torch.tensor([[1.0, RHO], [RHO, 1.0]])
+    pyro.sample("x", dist.MultivariateNormal(torch.zeros(2), covariance))
+    pyro.factor("seen", torch.tensor(0.0))
+
+
+def test_mean_field_of_a_correlated_posterior_is_caught_and_the_guide_with_correlation_is_trusted():
+    """Mean field has the sd sqrt(1 - rho²) = 0.44 at its best, and k = 1 - (1 - rho²) / (1 + rho) = 0.9."""
+    narrow = ppzoo.fit(two_normals, (), steps=3000, lr=0.02)
+    sd = narrow.draws(20_000)["x"].std(0)
+    assert sd.tolist() == pytest.approx([math.sqrt(1 - RHO**2)] * 2, rel=0.05)
+    assert narrow.diagnose().numbers["k_hat"] == pytest.approx(0.9, abs=0.25)
+    assert narrow.diagnose().verdict == "reject", str(narrow.diagnose())
+    right = ppzoo.fit(two_normals, (), steps=3000, lr=0.02, guide="mvn")
+    assert right.draws(20_000)["x"].std(0).tolist() == pytest.approx([1.0, 1.0], rel=0.1)
+    assert right.diagnose().verdict == "trust", str(right.diagnose())
+
+
+def guide_of(mean, sd):
+    def guide(y):
+        pyro.sample("mu", dist.Normal(mean, sd))
+
+    return guide
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "verdict"),
+    [
+        (0.0, 1.0, "trust"),
+        (0.1, 1.05, "trust"),
+        (0.22, 1.0, "caution"),
+        (0.4, 1.0, "reject"),
+        (0.0, 1.4, "reject"),
+        (0.0, 0.64, "reject"),  # k is 1 - 0.64² = 0.59, usable; the spread is off by 36 %
+        (0.0, 0.4, "reject"),  # k is 0.84
+    ],
+)
+def test_a_guide_that_is_off_by_a_known_amount(shift, scale, verdict):
+    """Posterior N(4 / 5, 1 / 5); the guide's mean is off by this many sd, its sd by this factor."""
+    guide = guide_of(4 / 5 + shift * 5**-0.5, scale * 5**-0.5)
+    diagnosis = ppzoo.fit(conjugate, Y, steps=150, guide=guide).diagnose()
+    assert diagnosis.verdict == verdict, str(diagnosis)
+
+
+def test_a_deterministic_site_is_held_against_its_corrected_moments_too():
+    """exp(4 mu) is off by more than mu is."""
+
+    def model(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        pyro.deterministic("steep", (4 * mu).exp())
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    guide = guide_of(4 / 5, 1.12 * 5**-0.5)
+    plain = ppzoo.fit(conjugate, Y, steps=150, guide=guide).diagnose()
+    steep = ppzoo.fit(model, Y, steps=150, guide=guide).diagnose()
+    assert plain.verdict == "trust", str(plain)
+    assert steep.verdict == "reject", str(steep)
+    assert "steep" in str(steep)
+
+
 def test_a_point_guide_is_said_to_be_one():
     fit = ppzoo.fit(conjugate, Y, steps=300, lr=0.05, guide="delta")
     assert fit.diagnose().verdict == "caution"
