@@ -194,6 +194,23 @@ def test_compare_exits_with_3_where_the_answer_is_not_to_be_trusted(coin):
     assert "runs/coin-coin-compare" in again.stdout
 
 
+def test_calibrate_exits_with_3_where_a_method_does_not_find_the_truth(here):
+    """Ten steps leave the guide where it began; 20 truths see that."""
+    pytest.importorskip("torch")
+    arguments = ["calibrate", "eight_schools", "--replicates", 20, "--steps", 10, "--quiet"]
+    found = run(*arguments, "--json")
+    document = json.loads(found.stdout)
+    assert found.exit_code == 3, found.stdout
+    assert (document["status"], document["replicates"], document["method"]) == ("fail", 20, "svi")
+    assert document["quantities"]["theta[A]"].keys() >= {"bias", "cover95"}
+    plain = run(*arguments, "--allow-unconverged")
+    assert plain.exit_code == 0
+    assert "20 truths from the prior" in plain.stdout
+    few = run("calibrate", "eight_schools", "--replicates", "3")
+    assert few.exit_code == 2
+    assert list(here.iterdir()) == []
+
+
 def test_progress_goes_to_standard_error(coin):
     result = run("fit", "coin.py:coin", "--data", "throws.csv", "--steps", "60")
     assert "svi: 60/60, 0 s left" in result.stderr

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from ppzoo.errors import ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of, trace_of
 
-__all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "map_draws", "predict"]
+__all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "map_draws", "predict", "simulate"]
 
 _ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
 
@@ -125,6 +125,16 @@ def predict(pair: Pair, draws: Values, n: int, observed: Collection[str]) -> Map
         }
 
     return map_draws(one, draws, n)
+
+
+@torch.no_grad()
+def simulate(pair: Pair, n: int) -> Values:
+    """``n`` joint draws of the program: every latent, deterministic and observed site, ``(n, ...)``."""
+
+    def one(_: Values) -> Values:
+        return {site.name: site.value for site in sites_of(trace_of(_Unobserve()(pair.model), pair.data))}
+
+    return map_draws(one, {}, n).values
 
 
 @torch.no_grad()
