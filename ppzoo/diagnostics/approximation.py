@@ -34,6 +34,7 @@ CONSTANT = 1e-6
 FEWEST_WEIGHTS = 25  # a fifth of the weights is the tail, and a tail needs five
 CAUTION = 0.5
 PRIOR = 10  # observations that ArviZ's prior of k-hat counts for
+LITTLE = 0.1  # of all weight
 SIDES = 1.645  # standard errors to each side: an interval of 90 %
 MANY = 1e12  # draws that nobody makes
 UNDERFLOW = 600.0  # nats; exp(-745) is zero
@@ -137,10 +138,20 @@ def draws_needed(k: float) -> float:
 
 
 def is_borderline(log_weights: ArrayLike) -> bool:
-    """Whether more draws would tell on which side of a threshold the tail index is; ``(S,)`` as :func:`pareto_k`."""
-    k, draws = pareto_k(log_weights), np.size(log_weights)
+    """Whether more draws would tell on which side of a threshold the tail index is.
+
+    So it is where the 90 % interval of k-hat holds a threshold, and where a tail looks heavy and holds next to nothing:
+    less than a tenth of all weight beyond its share. Then k-hat depends on where the tail is cut, and falls with more
+    draws if the guide is good.
+
+    Args:
+        log_weights: As for :func:`pareto_k`.
+    """
+    weights = np.asarray(log_weights, dtype=np.float64)
+    k, draws = pareto_k(weights), weights.size
     low, high = k_hat_interval(k, draws)
-    return any(low <= threshold < high for threshold in (CAUTION, k_hat_threshold(draws)))
+    heavy = k_hat_threshold(draws)
+    return any(low <= threshold < high for threshold in (CAUTION, heavy)) or (k > heavy and _excess(weights) < LITTLE)
 
 
 def is_usable(k: float, draws: int) -> bool:
@@ -188,6 +199,13 @@ def diagnose_approximation(
         remedy = "Lower the learning rate, clip the gradients, or scale the data."
         findings.append(Finding("caution", "steps with a non-finite loss or gradient were skipped", evidence, remedy))
     return Diagnosis(tuple(findings), numbers)
+
+
+def _excess(log_weights: NDArray[np.float64]) -> float:
+    """The share of all weight that the tail has, less its share of the draws."""
+    w: NDArray[np.float64] = np.exp(np.sort(log_weights) - log_weights.max())
+    tail = _tail_length(w.size)
+    return float(w[-tail:].sum()) / float(w.sum()) - tail / w.size
 
 
 def _tail_length(draws: int) -> int:

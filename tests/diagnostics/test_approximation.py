@@ -135,6 +135,18 @@ def test_more_draws_are_asked_for_near_a_threshold(k, near):
     assert is_borderline(weights) == near
 
 
+def test_a_heavy_tail_that_holds_next_to_nothing_is_looked_at_again():
+    """99 weights in 100 are equal to 5 %; one is Pareto with k = 0.45, and the tail begins among the equal ones."""
+    rng = np.random.default_rng(0)
+    weights = 0.05 * rng.normal(size=4000)
+    weights[:40] = 0.02 + 0.45 * rng.exponential(size=40)
+    heavy = np.where(np.arange(4000) < 189, 1.5 * rng.exponential(size=4000), weights)
+    assert pareto_k(weights) > k_hat_threshold(4000)
+    assert k_hat_interval(pareto_k(weights), 4000)[0] > k_hat_threshold(4000)
+    assert is_borderline(weights)
+    assert not is_borderline(heavy)
+
+
 def test_near_the_threshold_the_verdict_is_uncertain_and_not_left_to_chance():
     """A tail of exactly 0.7: a quarter of 4,000 and of 64,000 draws would be above and below; 5 % are beyond doubt."""
     rng = np.random.default_rng(2)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.reference, pytest.mark.slow]  # both, since -m "not sl
 SEED = 20_260_101
 DRAWS = 20_000
 MEAN, SD, ERRORS = 0.30, 0.30, 4.0
-MOST_FALSE_ALARMS = 0.1  # of the fits that are not off
+FALSE_ALARMS = 0.05  # of the fits that are not off, and one more
 SETTINGS = {"usual": {}, "500 steps": {"steps": 500}}
 
 
@@ -64,4 +64,4 @@ def test_false_alarms_are_few(verdicts):
     if not right:
         pytest.skip("no fit of this run was right")
     alarms = [name for name, row in right.items() if row["verdict"] == "reject"]
-    assert len(alarms) <= MOST_FALSE_ALARMS * len(right), alarms
+    assert len(alarms) <= 1 + FALSE_ALARMS * len(right), alarms
