@@ -89,7 +89,7 @@ def test_a_sampler_is_calibrated_too():
 def test_plates_name_the_quantities_and_predictors_stay():
     data = ppzoo.load_dataset("eight_schools")
     model = ppzoo.create_model("eight_schools")
-    found = ppzoo.calibrate(model, data, method="svi", steps=5, replicates=20)
+    found = ppzoo.calibrate(model, data, method="svi", steps=5, init="data", replicates=20)
     assert {"mu", "tau", "theta[A]", "theta[H]", LIKELIHOOD} <= set(found.table.index)
     assert found.ranks["theta[A]"].shape == (20,)
 

@@ -3,7 +3,7 @@
 A fit is *off* where a mean is more than 0.3 reference sd away or an sd more than 30 % out, by more than 4 combined
 Monte Carlo standard errors. No such fit may be trusted. A fit that is not off and is rejected all the same is a *false
 alarm*: it is counted, for k-hat judges all parameters together, and these comparisons one by one. What the last run
-gave is in ``approximations.json``. Short fits are there to be bad.
+gave is in ``approximations.json``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ SEED = 20_260_101
 DRAWS = 20_000
 MEAN, SD, ERRORS = 0.30, 0.30, 4.0
 FALSE_ALARMS = 0.05  # of the fits that are not off, and one more
-SETTINGS = {"usual": {}, "500 steps": {"steps": 500}}
+SETTINGS = {
+    "usual": {},
+    "500 steps": {"steps": 500},
+    "500 steps from the prior": {"steps": 500, "init": "data"},  # bad ones, for the most part
+}
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
