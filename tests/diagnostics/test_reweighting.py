@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ppzoo.diagnostics.reweighting import diagnose_moments, weighted_estimates
+from ppzoo.diagnostics.reweighting import diagnose_moments, smoothed_weights, weighted_estimates
 
 
 def weights(x, mean, sd):
@@ -107,3 +107,12 @@ def test_equal_weights_correct_nothing():
     assert row.loc["mu", "psis_sd"] == pytest.approx(x.std())
     assert row.loc["mu", "psis_ess"] == pytest.approx(500)
     assert row.loc["c", ["psis_sd", "psis_mcse_sd"]].tolist() == [0.0, 0.0]
+
+
+def test_the_largest_weights_alone_are_smoothed():
+    """Of 1,000 the tail has 94; the others keep their ratios, and no weight is above the largest there was."""
+    log_w = 0.6 * np.random.default_rng(0).exponential(size=1000)
+    change, order = np.log(smoothed_weights(log_w)) - log_w, np.argsort(log_w)
+    assert np.ptp(change[order[:-100]]) < 1e-9
+    assert np.ptp(change[order[-90:]]) > 0.05
+    assert change[order[-1]] <= change[order[0]] + 1e-9
