@@ -139,7 +139,7 @@ def calibrate(
         ...     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
         ...     with pyro.plate("row", len(y)):
         ...         pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> found = ppzoo.calibrate(model, torch.zeros(4), method="svi", steps=500, lr=0.05, replicates=40)
+        >>> found = ppzoo.calibrate(model, torch.zeros(4), method="svi", steps=500, replicates=20)
         >>> list(found.table.index), found.verdict
         (['mu', 'log likelihood'], 'trust')
     """
