@@ -51,6 +51,31 @@ def test_weights_are_the_densities_ratio():
     )
 
 
+def test_factors_count():
+    """The same posterior, its likelihood told by pyro.factor: the weights of the exact guide are constant."""
+
+    def told(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        pyro.factor("y", dist.Normal(mu, 1.0).log_prob(y).sum())
+
+    fit = ppzoo.fit(told, Y, steps=1, guide=off(0.0, 1.0))
+    assert np.ptp(fit.weighed.log_weights) < 1e-9
+    assert fit.diagnose().numbers["k_hat"] == -math.inf
+    wrong = ppzoo.fit(told, Y, steps=1, guide=off(0.5, 1.0))
+    assert wrong.diagnose().verdict == "reject"
+
+
+def test_a_factor_beside_rows_is_of_all_of_them():
+    def tied(y):
+        with pyro.plate("row", len(y)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+        pyro.factor("together", -(z.sum() ** 2))
+
+    assert ppzoo.fit(rows, Y, steps=1).weighed.log_weights.ndim == 2
+    assert ppzoo.fit(tied, Y, steps=1).weighed.log_weights.ndim == 1
+
+
 @pytest.mark.parametrize(
     ("scale", "draws"),
     [pytest.param(1.2, 4000, id="far from a threshold"), pytest.param(0.57, 64_000, id="k-hat near 0.7")],
