@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ppzoo.calibrating import Calibration, calibrate
     from ppzoo.checking import SiteTable, check
     from ppzoo.comparison import Comparison, compare
     from ppzoo.datasets import list_datasets, load_dataset
@@ -49,6 +50,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Adversarial": "ppzoo.inference.adversarial",
+    "Calibration": "ppzoo.calibrating",
     "Card": "ppzoo.zoo",
     "ChEES": "ppzoo.inference.mcmc.samplers",
     "Comparison": "ppzoo.comparison",
@@ -71,6 +73,7 @@ _HOMES = {
     "SVI": "ppzoo.inference.variational.svi",
     "SiteTable": "ppzoo.checking",
     "StorageError": "ppzoo.errors",
+    "calibrate": "ppzoo.calibrating",
     "check": "ppzoo.checking",
     "compare": "ppzoo.comparison",
     "create_model": "ppzoo.zoo",
@@ -83,10 +86,10 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022  # grouped by what a reader looks for
-    "fit", "compare", "check", "load",
+    "fit", "compare", "calibrate", "check", "load",
     "create_model", "list_models", "model_card", "load_dataset", "list_datasets",
     "SVI", "NUTS", "HMC", "MAMS", "ChEES", "PyroNUTS", "Exact", "EM", "Adversarial",
-    "Fit", "Comparison", "Diagnosis", "Finding", "SiteTable", "Card", "Dataset",
+    "Fit", "Comparison", "Calibration", "Diagnosis", "Finding", "SiteTable", "Card", "Dataset",
     "PPZooError", "DataError", "OptionError", "ModelError", "NotFittedError", "FitError", "StorageError",
 ]  # fmt: skip
 

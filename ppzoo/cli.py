@@ -185,6 +185,24 @@ def compare(
 
 
 @app.command()
+@takes(DATA, METHOD, {name: RUN[name] for name in ("seed", "quiet", "allow_unconverged")})
+def calibrate(
+    model: Model,
+    method: Annotated[str, typer.Option(help="svi, nuts, hmc, mams, chees or exact.")] = "svi",
+    replicates: Annotated[str, typer.Option(metavar="INT", help="How many truths; each takes a fit.")] = "100",
+    **given: Any,
+) -> Answer:
+    """Fit MODEL to data that it simulates, many times: do the draws of a method hold the truth?"""
+    seed = check_seed(parse_value(given.get("seed", "0")))
+    files = UserFiles(seed)
+    (value,) = make_methods([method], _method_options(given, files)).values()
+    program, data = _model_and_data(model, given, seed=seed, files=files)
+    settings = {**_where(given), "seed": seed, "progress": "quiet" not in given}
+    found = ppzoo.calibrate(program, data, method=value, replicates=parse_value(replicates), **settings)
+    return _judged(found.as_dict(), str(found), found.verdict, given)
+
+
+@app.command()
 @takes(SAVED, {"allow_unconverged": RUN["allow_unconverged"]})
 def diagnose(folder: Folder, **given: Any) -> Answer:
     """Whether to believe a saved fit."""

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppzoo.datasets.signature import signature_of
-from ppzoo.diagnostics.approximation import diagnose_approximation
+from ppzoo.diagnostics.approximation import diagnose_approximation, is_usable
 from ppzoo.diagnostics.codes import diagnose_codes
 from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 from ppzoo.diagnostics.reweighting import diagnose_moments
 from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
-from ppzoo.inference.draws import common_plate, log_weights, log_weights_in_parts
 from ppzoo.inference.program import has_method, is_conditioned, sites_of
-from ppzoo.inference.rows import plates_over_rows
 from ppzoo.predicting import local_sites
+from ppzoo.weighing import weighed_scalars
+from ppzoo.weighing_streamed import streamed_limits
 
 if TYPE_CHECKING:
-    from ppzoo.datasets.arguments import Source
     from ppzoo.result import Fit
 
 __all__ = ["judge"]
 
-_WEIGHTS = 4000  # draws behind k-hat, which is noisy
-_ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where every row has weights of its own
-_STREAMED_WEIGHTS, _FEWEST_STREAMED = 400_000_000, 400  # draws times rows that are read again; k-hat of fewer is noise
 _PRIOR = 4000  # draws that tell the sd of a code under its prior, to 1 %
 _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
@@ -75,52 +69,23 @@ def _judge_program(fit: Fit) -> Diagnosis:
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:
-    found, limits = None, Diagnosis()
-    if fit.kind == "draws":
-        with fit.world("weights"):
-            if fit.pair.data.source is None:
-                found = log_weights(fit.pair, _draws_for_weights(fit))
-            else:
-                found, limits = _streamed_weights(fit, fit.pair.data.source)
-    if found is not None and all(bool((value == value[:1]).all()) for value in found[1].values()):
+    found, source = fit.weighed, fit.pair.data.source
+    if found is not None and found.is_point:
         return Diagnosis((_POINT,), {})
-    weights = None if found is None else found[0].double().numpy(force=True)
     diagnosis = diagnose_approximation(
-        weights,
+        None if found is None else found.log_weights,
         losses=fit.losses if fit.method.name == "svi" else None,
         skipped=int(fit.outcome.numbers.get("skipped", 0)),
         steps=int(fit.outcome.numbers.get("steps", 0)),
     )
-    diagnosis = _joined(diagnosis, limits)
-    usable = diagnosis.numbers.get("k_hat", np.inf) <= diagnosis.numbers.get("k_hat_threshold", -np.inf)
-    if found is None or weights is None or weights.ndim != 1 or not usable:
+    if fit.kind == "draws" and source is not None:
+        with fit.world("sites"):
+            diagnosis = _joined(diagnosis, Diagnosis(streamed_limits(fit, source, found=found is not None)))
+    if found is None or found.log_weights.ndim != 1:
         return diagnosis
-    with fit.world("sites"):
-        latent = {site.name for site in sites_of(fit.pair.trace_model()) if site.kind == "latent"}
-    continuous = {name: value for name, value in found[1].items() if name in latent}
-    return _joined(diagnosis, diagnose_moments(weights, _scalars(continuous)))
-
-
-def _streamed_weights(fit: Fit, source: Source) -> tuple[tuple[Tensor, dict[str, Tensor]] | None, Diagnosis]:
-    """Weights on data that are read again in parts, where that is feasible; what they do not say is said."""
-    pair = fit.pair
-    rows = plates_over_rows(pair, source.size)
-    if common_plate(pair) in rows:  # each row has weights of its own, so some rows do
-        what = f"k-hat is of {pair.data.rows:,} of {source.rows:,} rows, for data are streamed"
-        return log_weights(pair, _draws_for_weights(fit)), Diagnosis((Finding("note", what, ""),))
-    plates = {s.name: {name for name, _, _ in s.plates} for s in sites_of(pair.trace_model()) if s.kind == "latent"}
-    draws = min(_WEIGHTS, _STREAMED_WEIGHTS // source.rows)
-    found, why = None, f"{source.rows:,} rows are too many to be read for {_FEWEST_STREAMED} draws"
-    if any(not rows.isdisjoint(of) for of in plates.values()):
-        why = "beside sites that all rows share, each row has its own"
-    elif draws >= _FEWEST_STREAMED:
-        found = log_weights_in_parts(pair, draws, source.once(pair.data), rows)
-        why = "not every row can be read again, or draws have no weights"
-    if found is not None:
-        return found, Diagnosis()
-    what = "k-hat was not checked, because data are streamed"
-    remedy = "Fit a part of the rows in memory to see whether the guide can follow the posterior."
-    return None, Diagnosis((Finding("caution", what, why, remedy),))
+    if not is_usable(diagnosis.numbers.get("k_hat", np.inf), len(found.log_weights)):
+        return diagnosis
+    return _joined(diagnosis, diagnose_moments(*weighed_scalars(fit, found, continuous=True)))
 
 
 def _joined(*diagnoses: Diagnosis) -> Diagnosis:
@@ -146,12 +111,6 @@ def _judge_codes(fit: Fit) -> Diagnosis:
     if not isinstance(codes, Tensor) or codes.shape != (rows, len(sd)):
         return Diagnosis()
     return diagnose_codes(codes.double().numpy(force=True), sd.double().numpy(force=True))
-
-
-def _draws_for_weights(fit: Fit) -> int:
-    plate = common_plate(fit.pair)
-    sizes = {name: size for site in sites_of(fit.pair.trace_model()) for name, _, size in site.plates}
-    return min(_WEIGHTS, max(_FEWEST_WEIGHTS, _ROW_WEIGHTS // sizes[plate])) if plate is not None else _WEIGHTS
 
 
 def _judge_game(fit: Fit) -> Diagnosis:
@@ -183,12 +142,3 @@ def _judge_game(fit: Fit) -> Diagnosis:
         evidence = f"{near.coverage:.1%} of the data lie near draws, {near.expected:.1%} would near a perfect sampler's"
         findings.append(Finding(level, what, evidence, _LONGER))
     return Diagnosis(tuple(findings), numbers)
-
-
-def _scalars(draws: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
-    """Each scalar of each site, ``(S,)``."""
-    flat: dict[str, NDArray[np.float64]] = {}
-    for name, value in draws.items():
-        columns = value.reshape(len(value), -1).double().numpy(force=True).T
-        flat |= {name if len(columns) == 1 else f"{name}[{i}]": column for i, column in enumerate(columns)}
-    return flat

@@ -1,4 +1,4 @@
-"""Posterior prediction on the data of the fit or on new data, checked at the door like the first."""
+"""What a fit says of the data it was given or of new ones, which are checked at the door like the first."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
 from ppzoo.datasets.record import Dataset
 from ppzoo.errors import DataError, ModelError
 from ppzoo.inference.draws import draw_guide, predict
-from ppzoo.inference.program import Pair, Site, run_once, sites_of
+from ppzoo.inference.program import Pair, Site, has_method, run_once, sites_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ppzoo.result import Fit
 
-__all__ = ["check_like_fit", "local_sites", "predict_from", "replicated"]
+__all__ = ["check_can", "check_like_fit", "local_sites", "predict_from", "replicated", "rows_for"]
 
 _DRAWS = 200
+_CAN = {
+    "log_prob": "an exact density, such as 'realnvp', 'gmm' or 'ppca'",
+    "importance_weighted_bound": "a bound on its density, such as 'vae'",
+    "sample": "a way to draw observations, such as 'vae', 'realnvp' or 'gan'",
+    "encode": "an encoder, such as 'vae', 'ppca' or 'gmm'",
+}
 
 
 def predict_from(fit: Fit, data: tuple[Any, ...], named: dict[str, Any], draws: int | None) -> dict[str, Tensor]:
@@ -83,6 +89,42 @@ def replicated(fit: Fit, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         anew -= held
         kept |= held
     return {name: value for name, value in values.items() if name in kept}
+
+
+def check_can(fit: Fit, method: str, verb: str, what: str) -> None:
+    """The model has what a verb needs.
+
+    Raises:
+        ModelError: If not; it says which models have it.
+    """
+    if method == "model" and not has_method(fit.pair.owner, "critic_loss"):
+        return
+    if not has_method(fit.pair.owner, method):
+        raise ModelError(
+            f"cannot {verb}",
+            argument="fit",
+            got=f"a fit of {fit.source['name']}",
+            expected=f"a model with {what}",
+            remedy="fit.predict() works for every Pyro program, fit.draws() where there are latent sites.",
+        )
+
+
+def rows_for(fit: Fit, name: str, *data: Any) -> tuple[Tensor, ...]:
+    """New rows for a method of the model, in the form of the fit's own; nothing where none are given.
+
+    Raises:
+        ModelError: If the model has no such method.
+        DataError: If the rows cannot be used, or have other columns.
+    """
+    check_can(fit, name, name, _CAN[name])
+    if not data:
+        return ()
+    arguments = arguments_for(getattr(fit.pair.owner, name), data[0], dtype=fit.dtype, device=fit.device)
+    before = dict(zip(("x",), fit.data_tensors().values(), strict=False))
+    arguments = real_numbers(arguments, before)
+    values = (*arguments.args, *arguments.kwargs.values())
+    check_like_fit(fit, arguments, before, dict(zip(("x",), values, strict=True)))
+    return values
 
 
 def _same_shape(value: Tensor, site: Site) -> bool:

@@ -17,19 +17,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppzoo.checks import check_integer
-from ppzoo.datasets.arguments import arguments_for, real_numbers
+from ppzoo.checks import check_flag, check_integer
 from ppzoo.diagnostics.arviz import Kind, format_summary, summarise
 from ppzoo.diagnostics.diagnosis import Diagnosis
 from ppzoo.errors import ModelError, OptionError
 from ppzoo.inference.density import density_of
 from ppzoo.inference.draws import draw_guide, evaluate
 from ppzoo.inference.outcome import Method, Outcome
-from ppzoo.inference.program import Pair, has_method, sites_of
+from ppzoo.inference.program import Pair, sites_of
 from ppzoo.isolation import isolated
-from ppzoo.predicting import check_like_fit, predict_from
+from ppzoo.predicting import check_can, predict_from, rows_for
 from ppzoo.rng import stream_seed
 from ppzoo.tree import Posterior, build_tree, parameter_tree, posterior_of, shown
+from ppzoo.weighing import Weighed, can_correct, corrected_estimates, leave_one_out, weigh
 
 if TYPE_CHECKING:
     import os
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import xarray as xr
+    from arviz_stats.utils import ELPDData
 
     from ppzoo.inference.enumeration import Enumeration
 
@@ -44,13 +45,6 @@ __all__ = ["Fit"]
 
 _DRAWS = 1000  # of a guide, where nobody says how many
 _ROWS = 40  # of the summary that are printed
-
-_CAN = {
-    "log_prob": "an exact density, such as 'realnvp', 'gmm' or 'ppca'",
-    "importance_weighted_bound": "a bound on its density, such as 'vae'",
-    "sample": "a way to draw observations, such as 'vae', 'realnvp' or 'gan'",
-    "encode": "an encoder, such as 'vae', 'ppca' or 'gmm'",
-}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -177,12 +171,12 @@ class Fit:
         """
         if draws is not None:
             check_integer("draws", draws)
-        self._need("model", "predict", "observed sites")
+        check_can(self, "model", "predict", "observed sites")
         return predict_from(self, data, named, draws)
 
     def log_prob(self, x: Any) -> Tensor:
         """Exact log density of each row of ``x``, in nats, ``(N,)``, where the model has one."""
-        (rows,) = self._contract("log_prob", x)
+        (rows,) = rows_for(self, "log_prob", x)
         with self.world("log_prob"), torch.no_grad():
             return self.pair.owner.log_prob(rows)  # type: ignore[no-any-return]  # the contract says Tensor
 
@@ -195,20 +189,20 @@ class Fit:
                 Salakhutdinov, *Importance Weighted Autoencoders*, 2016, https://arxiv.org/abs/1509.00519).
         """
         check_integer("samples", samples)
-        (rows,) = self._contract("importance_weighted_bound", x)
+        (rows,) = rows_for(self, "importance_weighted_bound", x)
         with self.world("bound"), torch.no_grad():
             return self.pair.owner.importance_weighted_bound(rows, samples)  # type: ignore[no-any-return]  # the contract says Tensor
 
     def encode(self, x: Any) -> Tensor:
         """Posterior mean of the latent code of each row of ``x``, ``(N, K)``, where the model has one."""
-        (rows,) = self._contract("encode", x)
+        (rows,) = rows_for(self, "encode", x)
         with self.world("encode"), torch.no_grad():
             return self.pair.owner.encode(rows)  # type: ignore[no-any-return]  # the contract says Tensor
 
     def sample(self, n: int) -> Tensor:
         """``n`` new observations from the fitted model, ``(n, ...)``, where it can draw them."""
         check_integer("n", n)
-        self._contract("sample")
+        rows_for(self, "sample")
         with self.world("sample"), torch.no_grad():
             return self.pair.owner.sample(n)  # type: ignore[no-any-return]  # the contract says Tensor
 
@@ -216,12 +210,38 @@ class Fit:
         """Posterior, likelihoods, predictions and statistics as a DataTree, dimensions named by the model's plates."""
         return self._tree
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self, *, corrected: bool = False) -> pd.DataFrame:
         """One row per scalar: estimates with their Monte Carlo error; R-hat and ESS for Markov chains only.
 
         Labels of three or more categories have no mean: ``mode`` is the most frequent one, ``p_mode`` its probability.
+
+        Args:
+            corrected: Put beside the estimates of a guide what Pareto-smoothed importance weights make of its draws:
+                ``psis_mean, psis_sd, psis_eti89_lb, psis_eti89_ub, psis_mcse_mean, psis_mcse_sd``, and ``psis_ess``,
+                the number of posterior draws that the weights are worth.
+
+        Raises:
+            ModelError: If the draws have no weights to be corrected by: Markov chains, points, guides of rows.
+            FitError: If the weights are useless, k-hat being above its threshold.
         """
-        return summarise(parameter_tree(self) if self.kind == "point" else self.posterior_tree, kind=self.kind)
+        check_flag("corrected", corrected)
+        frame = summarise(parameter_tree(self) if self.kind == "point" else self.posterior_tree, kind=self.kind)
+        return frame.join(corrected_estimates(self)) if corrected else frame
+
+    def loo(self, var_name: str | None = None) -> ELPDData:
+        """How well left-out observations would be predicted: PSIS-LOO, in nats, with its own k-hat for each of them.
+
+        The draws of a guide are weighed by ``p(x, z) / q(z)`` as well (Magnusson et al. 2019,
+        https://proceedings.mlr.press/v97/magnusson19a.html).
+
+        Args:
+            var_name: The observed site, where there are several.
+
+        Raises:
+            ModelError: If there is no pointwise likelihood, or a guide's draws have no weights.
+            OptionError: If ``var_name`` is no observed site, or is missing where there are several.
+        """
+        return leave_one_out(self, var_name)
 
     def diagnose(self) -> Diagnosis:
         """Whether to believe the answer: a verdict with its evidence and what to do."""
@@ -241,7 +261,7 @@ class Fit:
         return f"{self!r}\n{format_summary(summary.iloc[:_ROWS])}\n{_more(summary)}{self.diagnose()}"
 
     def _repr_html_(self) -> str:
-        summary = self.summary()
+        summary = self.summary(corrected=can_correct(self))
         table = summary.iloc[:_ROWS].to_html(escape=True, na_rep="-")
         more = f"<p>{more}</p>" if (more := _more(summary)) else ""
         return f"<p>{html.escape(repr(self))}</p>{table}{more}{self.diagnose()._repr_html_()}"
@@ -264,6 +284,11 @@ class Fit:
     def posterior_tree(self) -> xr.DataTree:
         """:meth:`to_arviz` without likelihoods and predictions, which take time and room where rows are many."""
         return build_tree(self, pointwise=False)
+
+    @functools.cached_property
+    def weighed(self) -> Weighed | None:
+        """Draws of the guide with their importance weights; ``None`` where there are none."""
+        return weigh(self)
 
     @functools.cached_property
     def _tree(self) -> xr.DataTree:
@@ -312,30 +337,6 @@ class Fit:
         seed = stream_seed(self.seed, "fit", stream)
         with isolated(seed=seed, dtype=self.dtype, device=self.device, store=self.pair.store):
             yield
-
-    def _contract(self, name: str, *data: Any) -> tuple[Tensor, ...]:
-        self._need(name, name, _CAN[name])
-        if not data:
-            return ()
-        method = getattr(self.pair.owner, name)
-        arguments = arguments_for(method, data[0], dtype=self.dtype, device=self.device)
-        before = dict(zip(("x",), self.data_tensors().values(), strict=False))
-        arguments = real_numbers(arguments, before)
-        values = (*arguments.args, *arguments.kwargs.values())
-        check_like_fit(self, arguments, before, dict(zip(("x",), values, strict=True)))
-        return values
-
-    def _need(self, method: str, verb: str, what: str) -> None:
-        if method == "model" and not has_method(self.pair.owner, "critic_loss"):
-            return
-        if not has_method(self.pair.owner, method):
-            raise ModelError(
-                f"cannot {verb}",
-                argument="fit",
-                got=f"a fit of {self.source['name']}",
-                expected=f"a model with {what}",
-                remedy="fit.predict() works for every Pyro program, fit.draws() where there are latent sites.",
-            )
 
     def data_tensors(self) -> dict[str, Tensor]:
         """The tensors among the arguments of the fit, by name or position."""

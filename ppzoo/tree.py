@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ppzoo.result import Fit
 
-__all__ = ["Posterior", "build_tree", "parameter_tree", "posterior_of", "shown"]
+__all__ = ["Posterior", "build_tree", "parameter_tree", "posterior_of", "shown", "weighed_tree"]
 
 _DRAWS = 1000  # of a guide, where nobody says how many
 _FEWEST_DRAWS = 100
@@ -75,6 +75,23 @@ def parameter_tree(fit: Fit) -> xr.DataTree:
 def shown(values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Tensor]:
     """Without auxiliary sites, which a model reports in another form."""
     return {name: value for name, value in values.items() if name not in sites or not sites[name].auxiliary}
+
+
+def weighed_tree(fit: Fit, draws: Mapping[str, Tensor], *, pointwise: bool = False) -> xr.DataTree:
+    """The group ``posterior`` of draws of the guide that have weights, ``(S, ...)``, as one chain.
+
+    With ``pointwise``, a group ``log_likelihood`` goes with them.
+    """
+    latent = {name: value[None] for name, value in draws.items()}
+    kinds, found = (["value", "likelihood"] if pointwise else ["value"]), {}
+    with fit.world("weighed"):
+        sites = {site.name: site for site in sites_of(fit.pair.trace_model())}
+        if pointwise or any(site.kind == "deterministic" for site in sites.values()):
+            found = _evaluated(fit, latent, kinds, [])
+    values = shown(latent, sites) | found.get("value", {})
+    discrete = {name: _what(sites[name]) for name in values if sites[name].kind == "discrete"}
+    groups = {"posterior": values, "log_likelihood": found.get("likelihood", {})}
+    return _tree(fit, groups, Posterior(sites, latent, values, discrete), ())
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Coin(PyroModule):
         return torch.arange(n * 2.0).reshape(n, 2)
 
 coin = Coin(features=2)
+twin = Coin(features=2, prior=2)
 
 def program(x):
     coin.model(x)
@@ -138,7 +139,7 @@ def test_check_exits_with_2_where_inference_could_not_start(coin):
 
 
 def test_fit_diagnose_and_sample_of_a_saved_fit(coin, monkeypatch):
-    common = ["--model", "coin.py:coin", "--json"]
+    common = ["--model", "coin.py:twin", "--json"]
     fit = run("fit", "coin.py:Coin", "--data", "throws.csv", "--set", "prior=2", "--out", "runs/a", "--json", *SHORT)
     document = json.loads(fit.stdout)
     assert document["status"] in {"ok", "warn", "fail"}
@@ -155,7 +156,7 @@ def test_fit_diagnose_and_sample_of_a_saved_fit(coin, monkeypatch):
     assert run("sample", "runs/a", *common, "--out", "x.npy").exit_code == 2
     assert run("sample", "runs/a", *common, "--out", "x.npy", "--force").exit_code == 0
     monkeypatch.chdir(coin / "runs" / "a")
-    assert run("diagnose", ".", "--model", "../../coin.py:coin", "--json").exit_code == diagnosed_code
+    assert run("diagnose", ".", "--model", "../../coin.py:twin", "--json").exit_code == diagnosed_code
     monkeypatch.chdir(coin)
     without = run("diagnose", "runs/a")
     assert without.exit_code == 2
@@ -192,6 +193,22 @@ def test_compare_exits_with_3_where_the_answer_is_not_to_be_trusted(coin):
     assert again.exit_code == 0
     assert document["sentence"] in again.stdout
     assert "runs/coin-coin-compare" in again.stdout
+
+
+def test_calibrate_exits_with_3_where_a_method_does_not_find_the_truth(coin):
+    """One step from the prior's median leaves the guide there; 20 truths see that."""
+    short = ["--steps", 1, "--option", "init=data", "--quiet"]
+    arguments = ["calibrate", "coin.py:coin", "--data", "throws.csv", "--replicates", 20, *short]
+    found = run(*arguments, "--json")
+    document = json.loads(found.stdout)
+    assert found.exit_code == 3, found.stdout
+    assert (document["status"], document["replicates"], document["method"]) == ("fail", 20, "svi")
+    assert document["quantities"]["p[1]"].keys() >= {"bias", "cover95"}
+    plain = run(*arguments, "--allow-unconverged")
+    assert plain.exit_code == 0
+    assert "20 truths from the prior" in plain.stdout
+    few = run("calibrate", "eight_schools", "--replicates", "3")
+    assert few.exit_code == 2
 
 
 def test_progress_goes_to_standard_error(coin):
@@ -275,7 +292,7 @@ def test_more_parameters_than_fit_a_screen_are_cut_and_counted(coin, monkeypatch
     monkeypatch.setattr("ppzoo.cli._ROWS", 1)
     shown = run("fit", "coin.py:coin", "--data", "throws.csv", *SHORT).stdout
     assert "p[0]" in shown
-    assert "p[1]" not in shown
+    assert not [line for line in shown.splitlines() if line.startswith("p[1]")]
     assert "(1 more: see --json)" in shown
 
 

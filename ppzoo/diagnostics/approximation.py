@@ -3,7 +3,8 @@
 The importance weights of draws from the guide, log w = log p(x, z) - log q(z), tell: the heavier their right tail,
 the less the guide covers the posterior. Its tail index is estimated as k-hat (Yao, Vehtari, Simpson, Gelman 2018,
 https://arxiv.org/abs/1802.02538; thresholds from Vehtari, Simpson, Gelman, Yao, Gabry 2024,
-https://jmlr.org/papers/v25/19-556.html). R-hat and ESS are not here: of independent draws they are perfect and empty.
+https://jmlr.org/papers/v25/19-556.html), which has an error of its own: near a threshold the verdict says so. R-hat and
+ESS are not here: of independent draws they are perfect and empty.
 """
 
 from __future__ import annotations
@@ -18,11 +19,24 @@ from numpy.typing import ArrayLike, NDArray
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding
 from ppzoo.errors import DataError
 
-__all__ = ["diagnose_approximation", "k_hat_threshold", "pareto_k"]
+__all__ = [
+    "diagnose_approximation",
+    "draws_needed",
+    "is_borderline",
+    "is_usable",
+    "k_hat_error",
+    "k_hat_interval",
+    "k_hat_threshold",
+    "pareto_k",
+]
 
 CONSTANT = 1e-6
 FEWEST_WEIGHTS = 25  # a fifth of the weights is the tail, and a tail needs five
 CAUTION = 0.5
+PRIOR = 10  # observations that ArviZ's prior of k-hat counts for
+LITTLE = 0.1  # of all weight
+SIDES = 1.645  # standard errors to each side: an interval of 90 %
+MANY = 1e12  # draws that nobody makes
 UNDERFLOW = 600.0  # nats; exp(-745) is zero
 WINDOW = 0.1
 SHORTEST_TRACE = 100
@@ -83,6 +97,68 @@ def k_hat_threshold(draws: int) -> float:
     return min(1 - 1 / math.log10(draws), 0.7)
 
 
+def k_hat_error(k: float, draws: int) -> float:
+    r"""Standard error of k-hat, :math:`(1 + k) \sqrt{M} / (M + 10)` with the ``M = min(S / 5, 3 √S)`` largest weights.
+
+    That of maximum likelihood, :math:`(1 + k) / \sqrt{M}` (Smith 1987, https://doi.org/10.1214/aos/1176350499), shrunk
+    as k-hat is by its prior, which is worth ten weights.
+
+    Args:
+        k: Tail index, -0.5 at least, or -inf, which is certain; of another the error is unknown.
+        draws: ``S``.
+
+    Example:
+        >>> round(k_hat_error(0.5, 4000), 3), k_hat_error(math.inf, 4000)
+        (0.104, nan)
+    """
+    if k == -math.inf:
+        return 0.0
+    if not (math.isfinite(k) and k >= -0.5):
+        return math.nan
+    tail = _tail_length(draws)
+    return (1 + k) * math.sqrt(tail) / (tail + PRIOR)
+
+
+def k_hat_interval(k: float, draws: int) -> tuple[float, float]:
+    """Where the tail index is with 90 % confidence; k-hat itself where its error is unknown."""
+    error = k_hat_error(k, draws)
+    return (k, k) if math.isnan(error) else (k - SIDES * error, k + SIDES * error)
+
+
+def draws_needed(k: float) -> float:
+    """10^(1 / (1 - k)) draws, from which on estimates by importance weights can be relied on (Vehtari et al. 2024).
+
+    Example:
+        >>> round(draws_needed(0.5)), round(draws_needed(0.7)), draws_needed(1.0)
+        (100, 2154, inf)
+    """
+    if k >= 1:
+        return math.inf
+    return math.nan if math.isnan(k) else 10 ** min(1 / (1 - k), 300.0)
+
+
+def is_borderline(log_weights: ArrayLike) -> bool:
+    """Whether more draws would tell on which side of a threshold the tail index is.
+
+    So it is where the 90 % interval of k-hat holds a threshold, and where a tail looks heavy and holds next to nothing:
+    less than a tenth of all weight beyond its share. Then k-hat depends on where the tail is cut, and falls with more
+    draws if the guide is good.
+
+    Args:
+        log_weights: As for :func:`pareto_k`.
+    """
+    weights = np.asarray(log_weights, dtype=np.float64)
+    k, draws = pareto_k(weights), weights.size
+    low, high = k_hat_interval(k, draws)
+    heavy = k_hat_threshold(draws)
+    return any(low <= threshold < high for threshold in (CAUTION, heavy)) or (k > heavy and _excess(weights) < LITTLE)
+
+
+def is_usable(k: float, draws: int) -> bool:
+    """Whether estimates by weights with this k-hat may be looked at: it is not above the threshold beyond doubt."""
+    return k_hat_interval(k, draws)[0] <= k_hat_threshold(draws)
+
+
 def diagnose_approximation(
     log_weights: ArrayLike | None,
     losses: ArrayLike | None = None,
@@ -92,11 +168,13 @@ def diagnose_approximation(
 ) -> Diagnosis:
     """Judge a variational fit by its importance weights and by its loss.
 
-    * reject: k-hat above min(1 - 1 / log10 S, 0.7) (do not use the intervals), for weights by row in more than 5 % of
-      the rows; weights that are not finite; a last loss that is not finite.
-    * caution: k-hat above 0.5, or above the first threshold in more than 1 % of the rows; a loss that still falls: the
-      mean of its last tenth is below that of the tenth before by more than 4 standard errors and 0.05 nats; steps
-      that were skipped because they were not finite.
+    * reject: k-hat above min(1 - 1 / log10 S, 0.7) beyond doubt, its 90 % interval being above (do not use the
+      intervals); for weights by row k-hat above it in more than 5 % of the rows; weights that are not finite; a last
+      loss that is not finite.
+    * caution: k-hat above 0.5, or an interval that holds the first threshold, so that chance would decide; k-hat above
+      the first threshold in more than 1 % of the rows; a loss that still falls: the mean of its last tenth is below
+      that of the tenth before by more than 4 standard errors and 0.05 nats; steps that were skipped because they were
+      not finite.
 
     Args:
         log_weights: log p(x, z) - log q(z) in nats, shape ``(S,)``; for a guide with a latent for each row, ``(S, N)``:
@@ -106,8 +184,9 @@ def diagnose_approximation(
         steps: Steps in all.
 
     Returns:
-        Findings, and the numbers ``k_hat`` (the worst of the rows), ``k_hat_share_above`` (share of rows above the
-        threshold, if there are rows), ``k_hat_threshold``, ``loss_fall`` (nats) and ``skipped``.
+        Findings, and the numbers ``k_hat`` (the worst of the rows), ``k_hat_error`` (its standard error),
+        ``k_hat_share_above`` (share of rows above the threshold, if there are rows), ``k_hat_threshold``,
+        ``draws_weighed``, ``draws_needed`` (for estimates by these weights), ``loss_fall`` (nats) and ``skipped``.
     """
     numbers: dict[str, float] = {"skipped": float(skipped)}
     findings: list[Finding] = []
@@ -122,10 +201,20 @@ def diagnose_approximation(
     return Diagnosis(tuple(findings), numbers)
 
 
+def _excess(log_weights: NDArray[np.float64]) -> float:
+    """The share of all weight that the tail has, less its share of the draws."""
+    w: NDArray[np.float64] = np.exp(np.sort(log_weights) - log_weights.max())
+    tail = _tail_length(w.size)
+    return float(w[-tail:].sum()) / float(w.sum()) - tail / w.size
+
+
+def _tail_length(draws: int) -> int:
+    return int(min(draws / 5, 3 * math.sqrt(draws)))
+
+
 def _tail_index(log_weights: NDArray[np.float64]) -> float:
     """k-hat of weights whose largest is 1; asks ArviZ only where its fit is defined."""
-    s = log_weights.size
-    n = int(min(s / 5, 3 * math.sqrt(s)))
+    n = _tail_length(log_weights.size)
     ordered = np.sort(log_weights)
     cutoff, tail = ordered[-n - 1], ordered[-n:]
     if tail[-1] - tail[0] < CONSTANT:  # bounded: the largest weights are equal
@@ -145,8 +234,11 @@ def _tail_index(log_weights: NDArray[np.float64]) -> float:
 def _weights(log_weights: NDArray[np.float64], numbers: dict[str, float]) -> Iterator[Finding]:
     by_row = log_weights.ndim == 2
     k = np.array([pareto_k(row) for row in log_weights.T] if by_row else [pareto_k(log_weights)])
-    threshold = numbers["k_hat_threshold"] = k_hat_threshold(len(log_weights))
-    numbers["k_hat"] = float(k.max())
+    draws = len(log_weights)
+    threshold = numbers["k_hat_threshold"] = k_hat_threshold(draws)
+    worst = numbers["k_hat"] = float(k.max())
+    numbers |= {"k_hat_error": k_hat_error(worst, draws), "draws_weighed": float(draws)}
+    numbers["draws_needed"] = draws_needed(worst)
     bad = ~np.isfinite(log_weights.max(0))
     if bad.any():
         where = f"in {int(bad.sum())} of {k.size} rows" if by_row else "a NaN or infinite log weight"
@@ -157,19 +249,35 @@ def _weights(log_weights: NDArray[np.float64], numbers: dict[str, float]) -> Ite
     elif by_row:
         yield from _rows(k, threshold, numbers)
     else:
-        yield from _single(float(k[0]), threshold)
+        yield from _single(worst, draws)
 
 
-def _single(k: float, threshold: float) -> Iterator[Finding]:
-    if k > threshold:
-        evidence = f"k-hat {k:.2f} > {threshold:.2f}"
+def _single(k: float, draws: int) -> Iterator[Finding]:
+    threshold, (low, high) = k_hat_threshold(draws), k_hat_interval(k, draws)
+    known = f"k-hat {k:.2f}" if low == high else f"k-hat {k:.2f} ± {k_hat_error(k, draws):.2f}"
+    if low > threshold:
+        evidence = f"{known} > {threshold:.2f}; {_needed(k, draws)}"
         yield Finding("reject", "the guide misses the posterior: do not use its intervals", evidence, RICHER)
+    elif high > threshold:
+        evidence = f"{known} is within its error of {threshold:.2f}, from {draws:,} draws; {_needed(k, draws)}"
+        yield Finding("caution", "whether the guide misses the posterior is uncertain", evidence, RICHER)
     elif k > CAUTION:
-        evidence = f"k-hat {k:.2f} > {CAUTION}"
+        evidence = f"{known} > {CAUTION}; {_needed(k, draws)}"
         yield Finding("caution", "the guide covers the posterior only roughly", evidence, RICHER)
+    elif high > CAUTION:
+        evidence = f"{known} is within its error of {CAUTION}, from {draws:,} draws"
+        yield Finding("note", "the guide may cover the posterior only roughly", evidence)
     elif k == -math.inf:
         evidence = f"the log weights differ by less than {CONSTANT:g} nats"
         yield Finding("note", "the guide is the posterior, up to its normalising constant", evidence)
+
+
+def _needed(k: float, draws: int) -> str:
+    """How many draws estimates by these weights would take."""
+    needed = draws_needed(k)
+    if needed > MANY:
+        return "no number of draws would make up for it"
+    return f"estimates by weights take {needed:,.0f} draws, and these are {draws:,}"
 
 
 def _rows(k: NDArray[np.float64], threshold: float, numbers: dict[str, float]) -> Iterator[Finding]:

@@ -45,6 +45,10 @@ _DIGITS_OF = {  # the Monte Carlo error of a column; that of a quantile follows 
     "median": ("mcse_mean", 1.25),
     "eti89_lb": ("mcse_mean", 2.06),
     "eti89_ub": ("mcse_mean", 2.06),
+    "psis_mean": ("psis_mcse_mean", 1.0),
+    "psis_sd": ("psis_mcse_sd", 1.0),
+    "psis_eti89_lb": ("psis_mcse_mean", 2.06),
+    "psis_eti89_ub": ("psis_mcse_mean", 2.06),
 }
 
 
@@ -256,14 +260,14 @@ def _cell(row: pd.Series, column: str) -> str:
     value = float(row[column])
     if math.isnan(value):
         return "-"
-    if column.startswith("ess"):
+    if column.startswith(("ess", "psis_ess")):
         return f"{value:.0f}"
     if column in ("r_hat", "p_mode"):
         return f"{value:.3f}"
     error, times = _DIGITS_OF.get(column, ("", math.nan))
     if error in row.index:
         return format_estimate(value, float(row[error]) * times)
-    return f"{value:.2g}" if column.startswith("mcse") else f"{value:.4g}"
+    return f"{value:.2g}" if "mcse" in column else f"{value:.4g}"
 
 
 def _moments(draws: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -16,6 +16,7 @@ Level = Literal["note", "caution", "reject"]
 Verdict = Literal["trust", "caution", "reject"]
 
 _SEVERITY: dict[str, int] = {"note": 0, "caution": 1, "reject": 2}
+_COUNT = 1e9  # beyond it digits say nothing
 _VERDICTS: tuple[Verdict, Verdict, Verdict] = ("trust", "caution", "reject")
 
 
@@ -80,7 +81,7 @@ class Diagnosis:
         ordered = sorted(self.findings, key=lambda finding: -_SEVERITY[finding.level])
         lines = [f"verdict: {self.verdict}", *(f"  {finding}" for finding in ordered)]
         if self.numbers:
-            lines.append("  " + ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items()))
+            lines.append("  " + ", ".join(f"{name} {_shown(value)}" for name, value in self.numbers.items()))
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -89,7 +90,7 @@ class Diagnosis:
         ordered = sorted(self.findings, key=lambda finding: -_SEVERITY[finding.level])
         items = "".join(f"<li>{html.escape(str(finding))}</li>" for finding in ordered)
         cells = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{value:.4g}</td></tr>" for name, value in self.numbers.items()
+            f"<tr><th>{html.escape(name)}</th><td>{_shown(value)}</td></tr>" for name, value in self.numbers.items()
         )
         return f"<p><b>verdict: {self.verdict}</b></p><ul>{items}</ul><table>{cells}</table>"
 
@@ -100,6 +101,11 @@ class Diagnosis:
             "findings": [finding.as_dict() for finding in self.findings],
             "numbers": {name: json_number(value) for name, value in self.numbers.items()},
         }
+
+
+def _shown(value: float) -> str:
+    """Four digits; counts in full."""
+    return f"{value:.0f}" if abs(value) < _COUNT and value == round(value) else f"{value:.4g}"
 
 
 def json_number(value: float) -> float | str | None:

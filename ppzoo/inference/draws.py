@@ -30,6 +30,7 @@ __all__ = [
     "log_weights_in_parts",
     "map_draws",
     "predict",
+    "simulate",
 ]
 
 _ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
@@ -138,13 +139,23 @@ def predict(pair: Pair, draws: Values, n: int, observed: Collection[str]) -> Map
 
 
 @torch.no_grad()
+def simulate(pair: Pair, n: int) -> Values:
+    """``n`` joint draws of the program: every latent, deterministic and observed site, ``(n, ...)``."""
+
+    def one(_: Values) -> Values:
+        return {site.name: site.value for site in sites_of(trace_of(_Unobserve()(pair.model), pair.data))}
+
+    return map_draws(one, {}, n).values
+
+
+@torch.no_grad()
 def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
     """``log p(x, z) - log q(z)`` for ``n`` draws of the guide, and the draws.
 
     The weights are ``(S,)``, or ``(S, N)`` where rows are independent.
 
-    ``None`` where a site of the guide is scaled, or a discrete site cannot be summed out row by row: these are no
-    importance weights.
+    ``None`` where a site of the guide is scaled, or a discrete site cannot be summed out row by row, or stands beside a
+    factor: these are no importance weights.
     """
     if not _weighable(pair):
         return None
@@ -159,7 +170,7 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
         log_q = sum((_to_plate(nodes_of(guide)[s.name]["log_prob"], s, plate) for s in drawn), torch.zeros(()))
         log_p = sum(
             (
-                _to_plate(value, by_name[name.partition("/")[2]], plate)
+                value.sum() if name.startswith("factor/") else _to_plate(value, by_name[name.partition("/")[2]], plate)
                 for name, value in _densities(pair, sites, values).items()
                 if not name.startswith("value/")
             ),
@@ -221,10 +232,11 @@ def _log_density(pair: Pair, draws: Values, n: int, rows: frozenset[str], *, aga
 def common_plate(pair: Pair) -> str | None:
     """The outermost plate that holds every latent and observed site, if one does and there are latent sites.
 
-    A guide that draws all rows at once, by a site outside of the plate, has none.
+    A guide that draws all rows at once, by a site outside of the plate, has none; nor has a program with a factor.
     """
-    sites = [s for s in sites_of(pair.trace_model()) if s.kind != "deterministic"]
-    if not any(s.kind in ("latent", "discrete") for s in sites):
+    trace = pair.trace_model()
+    sites = [s for s in sites_of(trace) if s.kind != "deterministic"]
+    if _factors(trace) or not any(s.kind in ("latent", "discrete") for s in sites):
         return None
     if pair.guide is not None:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -254,7 +266,7 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
     nodes = nodes_of(trace)
     drawn = [s for s in sites if s.kind != "observed" and s not in hidden]
     free = [s for s in drawn if not hidden or not _enumerated(nodes[s.name], s, depth)]
-    found: Values = {}
+    found: Values = {f"factor/{name}": nodes[name]["log_prob"] for name in _factors(trace)}
     for site in free:
         if site.kind == "deterministic":
             found[f"value/{site.name}"] = nodes[site.name]["value"]
@@ -267,6 +279,15 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
         elif site.kind == "observed" and summable:
             found[f"likelihood/{site.name}"] = _sum_out(nodes, site, hidden, depth)
     return found
+
+
+def _factors(trace: poutine.Trace) -> list[str]:
+    """Names of the statements by ``pyro.factor``, which observes an empty value."""
+    return [
+        name
+        for name, node in nodes_of(trace).items()
+        if node["type"] == "sample" and isinstance(node["value"], Tensor) and node["value"].numel() == 0
+    ]
 
 
 def _enumerated(node: dict[str, Any], site: Site, depth: int) -> bool:
@@ -297,6 +318,8 @@ def _weighable(pair: Pair) -> bool:
     if not given or scaled or not hidden:
         return bool(given) and not scaled
     found = _densities(pair, sites, {s.name: s.value for s in sites_of(guide)})
+    if any(name.startswith("factor/") for name in found):
+        return False
     probable = [s for s in sites if s.kind != "deterministic" and s not in hidden]
     return all(f"{'likelihood' if s.kind == 'observed' else 'prior'}/{s.name}" in found for s in probable)
 

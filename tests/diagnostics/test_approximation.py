@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ppzoo.diagnostics.approximation import diagnose_approximation, k_hat_threshold, pareto_k
+from ppzoo.diagnostics.approximation import (
+    diagnose_approximation,
+    draws_needed,
+    is_borderline,
+    is_usable,
+    k_hat_error,
+    k_hat_interval,
+    k_hat_threshold,
+    pareto_k,
+)
 from ppzoo.errors import DataError
 
 
@@ -30,7 +39,7 @@ def test_k_hat_of_a_normal_guide_that_is_too_narrow():
 
 def test_a_student_target_with_a_normal_guide_is_rejected_and_the_other_way_round_is_not():
     rng = np.random.default_rng(0)
-    z, t = 0.5 * rng.normal(size=4000), rng.standard_t(3, size=4000)
+    z, t = 0.5 * rng.normal(size=64_000), rng.standard_t(3, size=64_000)
     narrow = stats.t.logpdf(z, 2) - stats.norm.logpdf(z, scale=0.5)
     wide = stats.norm.logpdf(t) - stats.t.logpdf(t, 3)
     assert diagnose_approximation(narrow).verdict == "reject"
@@ -87,6 +96,85 @@ def test_too_few_weights_are_an_error(weights):
 def test_threshold_of_vehtari_and_others():
     assert k_hat_threshold(100) == pytest.approx(0.5)
     assert k_hat_threshold(10**6) == 0.7
+
+
+@pytest.mark.parametrize("draws", [400, 4000])
+@pytest.mark.parametrize("k", [0.3, 0.5, 0.7])
+def test_the_interval_of_k_hat_holds_a_known_tail_nine_times_in_ten(k, draws):
+    """Exact Pareto weights; 300 repetitions have a standard error of 1.7 %, and k-hat leans to 0.5: within 7.5 %."""
+    rng, inside = np.random.default_rng(1), 0
+    for _ in range(300):
+        low, high = k_hat_interval(pareto_k(k * rng.exponential(size=draws)), draws)
+        inside += low <= k <= high
+    assert inside / 300 == pytest.approx(0.9, abs=0.075)
+
+
+def test_the_error_of_k_hat_where_there_is_none():
+    assert k_hat_error(-math.inf, 1000) == 0
+    assert math.isnan(k_hat_error(math.inf, 1000))
+    assert math.isnan(k_hat_error(math.nan, 1000))
+    assert math.isnan(k_hat_error(-0.6, 1000))
+    assert k_hat_interval(math.inf, 1000) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize(("k", "draws"), [(0.5, 100), (0.7, 2154.4), (-math.inf, 1), (1.0, math.inf), (2.0, math.inf)])
+def test_the_draws_that_a_tail_needs(k, draws):
+    """S such that 1 - 1 / log10 S is k."""
+    assert draws_needed(k) == pytest.approx(draws, rel=1e-4)
+    if 10 < draws < math.inf:
+        assert 1 - 1 / math.log10(draws_needed(k)) == pytest.approx(k)
+
+
+def test_draws_of_a_nan_tail():
+    assert math.isnan(draws_needed(math.nan))
+
+
+@pytest.mark.parametrize(("k", "near"), [(0.1, False), (0.5, True), (0.7, True), (1.6, False)])
+def test_more_draws_are_asked_for_near_a_threshold(k, near):
+    weights = k * np.random.default_rng(0).exponential(size=16_000)
+    assert is_borderline(weights) == near
+
+
+def test_a_heavy_tail_that_holds_next_to_nothing_is_looked_at_again():
+    """99 weights in 100 are equal to 5 %; one is Pareto with k = 0.45, and the tail begins among the equal ones."""
+    rng = np.random.default_rng(0)
+    weights = 0.05 * rng.normal(size=4000)
+    weights[:40] = 0.02 + 0.45 * rng.exponential(size=40)
+    heavy = np.where(np.arange(4000) < 189, 1.5 * rng.exponential(size=4000), weights)
+    assert pareto_k(weights) > k_hat_threshold(4000)
+    assert k_hat_interval(pareto_k(weights), 4000)[0] > k_hat_threshold(4000)
+    assert is_borderline(weights)
+    assert not is_borderline(heavy)
+
+
+def test_near_the_threshold_the_verdict_is_uncertain_and_not_left_to_chance():
+    """A tail of exactly 0.7: a quarter of 4,000 and of 64,000 draws would be above and below; 5 % are beyond doubt."""
+    rng = np.random.default_rng(2)
+    found = [diagnose_approximation(0.7 * rng.exponential(size=4000)) for _ in range(60)]
+    verdicts = [diagnosis.verdict for diagnosis in found]
+    assert {diagnosis.numbers["k_hat"] > 0.7 for diagnosis in found} == {True, False}
+    assert verdicts.count("caution") >= 48  # 90 % expected, 4 standard errors fewer
+    assert "is uncertain" in str(found[verdicts.index("caution")])
+
+
+def test_weights_may_be_used_unless_they_are_above_the_threshold_beyond_doubt():
+    assert is_usable(0.5, 4000)
+    assert is_usable(0.75, 4000)
+    assert not is_usable(0.95, 4000)
+    assert not is_usable(math.inf, 4000)
+    assert not is_usable(math.nan, 4000)
+    assert is_usable(-math.inf, 4000)
+
+
+def test_the_evidence_has_the_error_and_what_it_would_take():
+    diagnosis = diagnose_approximation(0.6 * np.random.default_rng(4).exponential(size=100_000))
+    k = diagnosis.numbers["k_hat"]
+    assert diagnosis.numbers["k_hat_error"] == k_hat_error(k, 100_000)
+    assert diagnosis.numbers["draws_weighed"] == 100_000
+    assert f"k-hat {k:.2f} ± {k_hat_error(k, 100_000):.2f}" in diagnosis.findings[0].evidence
+    assert f"take {draws_needed(k):,.0f} draws" in diagnosis.findings[0].evidence
+    hopeless = diagnose_approximation(2.0 * np.random.default_rng(4).exponential(size=4000))
+    assert "no number of draws" in hopeless.findings[0].evidence
 
 
 def test_between_the_thresholds_is_a_caution():

@@ -52,3 +52,10 @@ def test_json_is_strict():
     text = json.dumps(diagnosis.as_dict(), allow_nan=False)
     assert json.loads(text)["numbers"] == {"nan": None, "inf": "inf", "minus": "-inf", "half": 0.5}
     assert json_number(3) == 3.0
+
+
+def test_counts_are_shown_in_full_and_other_numbers_by_four_digits():
+    numbers = {"draws": 64_000.0, "k_hat": 0.123456, "inf": float("inf"), "nan": float("nan"), "large": 2e12}
+    text = "draws 64000, k_hat 0.1235, inf inf, nan nan, large 2e+12"
+    assert text in str(Diagnosis((), numbers))
+    assert "<td>64000</td>" in Diagnosis((), numbers)._repr_html_()

@@ -12,7 +12,8 @@ from tests.mutants.diagnoses import DIAGNOSES
 from tests.mutants.kernels import KERNELS
 from tests.mutants.runs import RUNS
 from tests.mutants.variational import VARIATIONAL
+from tests.mutants.weights import WEIGHTS
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES, *VARIATIONAL)
+MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES, *VARIATIONAL, *WEIGHTS)
