@@ -119,7 +119,11 @@ def _verdicts(record: dict[str, Any]) -> str:
         ("`gap/sd`", "the same in posterior sd", f"above {a.CAUTION:g} caution, above {a.REJECT:g} reject"),
         ("`sd ratio`", "sd over the reference's", f"off 1 by {a.CAUTION:g} caution, by {a.REJECT:g} reject"),
         ("`W1/sd`", "Wasserstein distance of the marginals", "for the eye: it judges nothing"),
-        ("`k-hat`", "tail of the guide's importance weights", f"above {q.CAUTION:g} caution, above {k_hat:.2g} reject"),
+        (
+            "`k-hat`",
+            "tail of its draws' importance weights",
+            f"above {q.CAUTION:g} caution, above {k_hat:.2g} reject",
+        ),
         ("`R-hat`", "do the chains agree", f"above {c.R_HAT:g} reject"),
         ("`ESS`", "independent draws they are worth", f"below {c.ESS_PER_CHAIN} for each of up to 4 chains reject"),
         (

@@ -72,10 +72,9 @@ def _judge_program(fit: Fit) -> Diagnosis:
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:
-    found = None
-    if fit.kind == "draws":
-        with fit.world("weights"):
-            found = log_weights(fit.pair, _draws_for_weights(fit))
+    if fit.outcome.draws is not None and "log_q" not in fit.outcome.statistics:
+        return Diagnosis()  # a point, or chosen by weights: the method has said how far to trust it
+    found = _weighed(fit)
     if found is not None and all(bool((value == value[:1]).all()) for value in found[1].values()):
         return Diagnosis((_POINT,), {})
     weights = None if found is None else found[0].double().numpy(force=True)
@@ -92,6 +91,17 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
         latent = {site.name for site in sites_of(fit.pair.trace_model()) if site.kind == "latent"}
     continuous = {name: value for name, value in found[1].items() if name in latent}
     return _joined(diagnosis, diagnose_moments(weights, _scalars(continuous)))
+
+
+def _weighed(fit: Fit) -> tuple[Tensor, dict[str, Tensor]] | None:
+    """Log importance weights of draws of an approximation, and these draws; ``None`` where there are none."""
+    if fit.kind != "draws":
+        return None
+    if fit.outcome.draws is not None:
+        known = fit.outcome.statistics
+        return (known["lp"] - known["log_q"])[0], {name: value[0] for name, value in fit.outcome.draws.items()}
+    with fit.world("weights"):
+        return log_weights(fit.pair, _draws_for_weights(fit))
 
 
 def _joined(*diagnoses: Diagnosis) -> Diagnosis:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ppzoo.errors import ModelError
+from ppzoo.inference.approximate.map_estimate import map_estimate
+from ppzoo.inference.approximate.pathfinder import pathfinder
 from ppzoo.inference.density import TRIES, no_start
 from ppzoo.inference.flat import FlatDensity
-from ppzoo.inference.map_estimate import map_estimate
 from ppzoo.inference.mcmc.streams import chain_keys, uniforms
-from ppzoo.inference.pathfinder import pathfinder
 from ppzoo.inference.program import Pair
 from ppzoo.inference.start import RADIUS, prior_draw, prior_median
 from ppzoo.isolation import random_state
