@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from ppzoo.inference.variational.course import WINDOW
+from ppzoo.inference.variational.course import WINDOW, Course
 
 __all__ = ["TOLERANCE", "Settling", "fall"]
 
@@ -43,21 +43,22 @@ class Settling:
 
     Args:
         parameters: Where they stand, ``(K, ...)`` each; read after every window.
+        course: Their losses.
         tolerance: What the mean loss of a settled fit may fall by, in nats.
 
     Attributes:
         settled: Whether every replica has.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], tolerance: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], course: Course, tolerance: float) -> None:
         self.settled = False
-        self._parameters, self._tolerance = parameters, tolerance
+        self._parameters, self._course, self._tolerance = parameters, course, tolerance
         self._windows, self._next = 0, _FIRST
         self._sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters for _ in range(2)]
         self._marks = {0: [total.clone() for total in self._sums]}  # by windows, the sums so far
 
-    def look(self, losses: NDArray[np.float64]) -> bool:
-        """Another window is done, the losses ``(K, T)`` include it; whether every replica has settled."""
+    def look(self) -> bool:
+        """Another window is done; whether every replica has settled."""
         self._windows += 1
         for i, parameter in enumerate(self._parameters):
             value = parameter.detach().double()
@@ -65,7 +66,7 @@ class Settling:
             self._sums[2 * i + 1] += value**2
         if self._windows >= self._next:
             self._next = max(self._windows + 1, int(self._windows * _APART))
-            self.settled = all(fall(row) < self._tolerance for row in losses)
+            self.settled = all(fall(row) < self._tolerance for row in self._course.losses)
             self._marks[self._windows] = [total.clone() for total in self._sums]
             self._marks = {k: sums for k, sums in self._marks.items() if k >= self._half()}
         return self.settled

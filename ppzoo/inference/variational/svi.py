@@ -34,7 +34,7 @@ from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.settling import Settling, fall
 from ppzoo.inference.variational.step import Step, draws_again, kept
-from ppzoo.inference.variational.trainers import Plan, trainer_of
+from ppzoo.inference.variational.trainers import Plan, Trainer, trainer_of
 from ppzoo.isolation import isolated
 from ppzoo.progress import Progress
 from ppzoo.rng import stream_seed
@@ -155,56 +155,26 @@ class SVI:
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Train the pair in place; the best state of the best replica is kept."""
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
-        twins = [pair.twin() for _ in range(self.replicas - 1)]
-        guide = self._begin(pair, run, prior_median)
-        starts = [(pair.trainable(), pair.buffers())]
-        for k, twin in enumerate(twins):
-            with isolated(
-                seed=stream_seed(run.seed, "svi", "start", k), dtype=run.dtype, device=run.device, store=twin.store
-            ):
-                self._begin(twin, run, uniform)
-                starts.append((twin.trainable(), twin.buffers()))
+        guide, parameters, buffers = self._starts(pair, run)
         batches = Minibatches(pair, self.batch_size, run.seed)
-        steps = self._steps(batches)
         for module in pair.modules().values():
             module.train()
-        decay = constant if self.steps == "auto" or self.schedule == "constant" else cosine_decay(steps)
-        parameters, buffers = (_stacked([start[i] for start in starts]) for i in range(2))
         step, told = self._step(pair, guide, batches)
-        plan = Plan(
-            step,
-            batches,
-            parameters,
-            buffers,
-            OPTIMISERS[self.optimiser],
-            lambda t: self.lr * decay(t),
-            math.inf if self.clip is None else self.clip,
-            run.seed,
-            steps,
-            self._weight(steps),
-        )
-        trainer, why = trainer_of(plan)
+        trainer, why = trainer_of(plan := self._plan(step, batches, parameters, buffers, run.seed))
         course = Course(parameters)
-        settling = Settling(parameters, batches.tolerance) if self.steps == "auto" else None
-        began = time.perf_counter()
-        with Progress(steps, "svi", run.progress) as progress:
-            for done in range(0, steps, WINDOW):
-                course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
-                progress.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
-                if settling is not None and settling.look(course.losses) and done >= 2 * (self.anneal or 0):
-                    break
-        seconds = time.perf_counter() - began
+        settling = Settling(parameters, course, batches.tolerance) if self.steps == "auto" else None
+        seconds = self._train(trainer, plan.steps, course, settling, run.progress)
         course.restore_best()
         best = course.best()
         ends = settling.means() if settling is not None and settling.settled else parameters
-        plan.step.stand_at([end[best] for end in ends], [b[best] for b in buffers])
+        step.stand_at([end[best] for end in ends], [b[best] for b in buffers])
         for module in pair.modules().values():
             module.eval()
         losses = course.losses[best]
-        kept = losses[~np.isnan(losses)]
-        numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(kept)), "seconds_steps": seconds}
+        finite = losses[~np.isnan(losses)]
+        numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(finite)), "seconds_steps": seconds}
         notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *told]
-        findings = []
+        findings: list[Finding] = []
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {course.spread()} nats.")
         if settling is not None:
@@ -212,7 +182,44 @@ class SVI:
             findings += [] if settling.settled else [_unsettled(losses)]
             if self.replicas > 1:
                 numbers["replica_r_hat"] = settling.r_hat()
-        return Outcome(losses=kept, numbers=numbers, notes=tuple(notes), findings=tuple(findings))
+        return Outcome(losses=finite, numbers=numbers, notes=tuple(notes), findings=tuple(findings))
+
+    def _starts(self, pair: Pair, run: Run) -> tuple[Guide, list[Tensor], list[Tensor]]:
+        """The guide of the pair, and where each replica's parameters and buffers begin, ``(K, ...)`` each."""
+        twins = [pair.twin() for _ in range(self.replicas - 1)]
+        guide = self._begin(pair, run, prior_median)
+        parameters, buffers = [pair.trainable()], [pair.buffers()]
+        for k, twin in enumerate(twins):
+            seed = stream_seed(run.seed, "svi", "start", k)
+            with isolated(seed=seed, dtype=run.dtype, device=run.device, store=twin.store):
+                self._begin(twin, run, uniform)
+                parameters.append(twin.trainable())
+                buffers.append(twin.buffers())
+        return guide, _stacked(parameters), _stacked(buffers)
+
+    def _plan(
+        self, step: Step, batches: Minibatches, parameters: list[Tensor], buffers: list[Tensor], seed: int
+    ) -> Plan:
+        steps = self._steps(batches)
+        decay = constant if self.steps == "auto" or self.schedule == "constant" else cosine_decay(steps)
+        clip = math.inf if self.clip is None else self.clip
+        optimiser, weight = OPTIMISERS[self.optimiser], self._weight(steps)
+        return Plan(
+            step, batches, parameters, buffers, optimiser, lambda t: self.lr * decay(t), clip, seed, steps, weight
+        )
+
+    def _train(
+        self, trainer: Trainer, steps: int, course: Course, settling: Settling | None, progress: bool | None
+    ) -> float:
+        """Take the steps, or as many as it takes to settle; the seconds."""
+        began = time.perf_counter()
+        with Progress(steps, "svi", progress) as bar:
+            for done in range(0, steps, WINDOW):
+                course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
+                bar.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
+                if settling is not None and settling.look() and done >= 2 * (self.anneal or 0):
+                    break
+        return time.perf_counter() - began
 
     def _begin(self, pair: Pair, run: Run, start: Start) -> Guide:
         """Choose the guide, and make every parameter of the pair where training starts."""

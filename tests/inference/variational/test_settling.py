@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppzoo.inference.variational.course import WINDOW
+from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.settling import TOLERANCE, Settling, fall
 
 
@@ -16,11 +16,13 @@ def stopped(curve, windows=400, noise=1.0, seed=0, replicas=1):
     """After how many steps a run with this mean loss at each step is taken for settled; None if never."""
     rng = np.random.default_rng(seed)
     at = torch.zeros(replicas, 1)
-    settling = Settling([at], TOLERANCE)
+    course = Course([at])
+    settling = Settling([at], course, TOLERANCE)
     losses = np.stack([curve(np.arange(windows * WINDOW) * (1 + k)) for k in range(replicas)])
     losses += noise * rng.standard_normal(losses.shape)
     for w in range(1, windows + 1):
-        if settling.look(losses[:, : w * WINDOW]):
+        course.add(losses[:, (w - 1) * WINDOW : w * WINDOW])
+        if settling.look():
             return w * WINDOW
     return None
 
@@ -66,10 +68,12 @@ def test_means_and_r_hat_are_those_of_the_last_two_quarters():
     iterates[:, :50] += 100  # long forgotten
     iterates[:, :, 3] += np.array([-1.0, 0.0, 1.0])[:, None]
     at = torch.zeros(3, 4, dtype=torch.float64)
-    settling = Settling([at], 0.0)
+    course = Course([at])
+    settling = Settling([at], course, 0.0)
     for w in range(200):
         at.copy_(torch.from_numpy(iterates[:, w]))
-        settling.look(np.zeros((3, (w + 1) * WINDOW)))
+        course.add(np.zeros((3, WINDOW)))
+        settling.look()
     half = settling._half()
     assert 80 <= half <= 100
     kept = iterates[:, half:]
@@ -81,7 +85,10 @@ def test_means_and_r_hat_are_those_of_the_last_two_quarters():
 
 
 def test_a_parameter_that_stands_still_has_no_say():
-    settling = Settling([torch.tensor([[1.0], [5.0]])], 0.0)
-    for w in range(20):
-        settling.look(np.zeros((2, (w + 1) * WINDOW)))
+    at = torch.tensor([[1.0], [5.0]])
+    course = Course([at])
+    settling = Settling([at], course, 0.0)
+    for _ in range(20):
+        course.add(np.zeros((2, WINDOW)))
+        settling.look()
     assert settling.r_hat() == 1.0
