@@ -1,4 +1,4 @@
-"""The record of the last reference runs, beside the tests that write it."""
+"""The records of the last reference runs, beside the tests that write them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,28 @@ from typing import Any
 import pytest
 import torch
 
-RECORD = Path(__file__).with_name("posteriors.json")
+Rows = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def record() -> Iterator[dict[str, Any]]:
-    """By posterior, what its run gave; when the tests are over, these rows replace those on file."""
-    rows: dict[str, Any] = {}
+def record() -> Iterator[Rows]:
+    """By posterior, what a sampler's run gave."""
+    yield from kept("posteriors")
+
+
+@pytest.fixture(scope="session")
+def distances() -> Iterator[Rows]:
+    """By posterior, how far approximations are from it."""
+    yield from kept("approximations")
+
+
+def kept(name: str) -> Iterator[Rows]:
+    """Rows to fill; when the tests are over, they replace those on file."""
+    path = Path(__file__).with_name(f"{name}.json")
+    rows: Rows = {}
     yield rows
-    before = json.loads(RECORD.read_text())["posteriors"] if RECORD.exists() else {}
+    before = json.loads(path.read_text())["posteriors"] if path.exists() else {}
     made = {"torch": torch.__version__, "python": platform.python_version(), "command": "pytest -m reference"}
-    RECORD.write_text(
+    path.write_text(
         json.dumps({"made with": made, "posteriors": dict(sorted((before | rows).items()))}, indent=1) + "\n"
     )

@@ -6,6 +6,7 @@ sites are summed out; Laplace and Pathfinder draw them afterwards, exactly, give
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -131,7 +132,7 @@ class Laplace(PathOptions):
     """Options of a fit by Laplace's approximation: those of :class:`PathOptions`, and one.
 
     The normal stands at the highest mode of the density over unconstrained values, with the curvature that it has
-    there: one D by D matrix, so at most 4,096 coordinates.
+    there: one D by D matrix, so at most 4,096 coordinates. Draws without a finite density are left out.
 
     Attributes:
         draws: Draws of the normal, whose importance weights give k-hat; 25 to 16,777,216.
@@ -158,14 +159,19 @@ class Laplace(PathOptions):
         n = self.draws * density.size
         z = normals(uniforms(key, key.new_zeros(()), n + n % 2))[:n].reshape(self.draws, density.size)
         q, log_q = normal.draw(z.to(flat.like))
+        lp = Values(flat)(q)
+        inside = torch.isfinite(lp)
+        share = float(inside.double().mean())
+        _check_share(share, self.draws)
+        q, lp, log_q = q[inside], lp[inside], log_q[inside] - math.log(share)
         draws, slow = completed(pair, density, _one_chain(flat.constrain(q)), run.seed)
         return Outcome(
             draws=draws,
             kind="draws",
-            statistics={"lp": Values(flat)(q)[None], "log_q": log_q[None]},
-            numbers={**_numbers(found), "log_evidence": found.log_density + normal.log_volume},
+            statistics={"lp": lp[None], "log_q": log_q[None]},
+            numbers={**_numbers(found), "log_evidence": found.log_density + normal.log_volume + math.log(share)},
             notes=(flat.note, *slow),
-            findings=(*held_parameters(pair), *_ends(found, flat)),
+            findings=(*held_parameters(pair), *_ends(found, flat), *_outside(share)),
         )
 
 
@@ -253,6 +259,23 @@ def _ends(found: MapEstimate, flat: FlatDensity) -> Iterator[Finding]:
         evidence = f"{agree} of {paths} paths ended at the highest"
         remedy = "A lower mode may hold more mass: compare with MCMC, whose chains start apart."
         yield Finding("caution", "there are several modes", evidence, remedy)
+
+
+def _outside(share: float) -> Iterator[Finding]:
+    if share < 1:
+        evidence = f"{1 - share:.1%} of its draws, which were left out"
+        yield Finding("caution", "the normal reaches where the density is not finite", evidence, "Run MCMC.")
+
+
+def _check_share(share: float, draws: int) -> None:
+    if share * draws < FEWEST_WEIGHTS:
+        raise FitError(
+            "hardly any draw of the normal has a finite density",
+            argument="model",
+            got=f"{share:.2%} of {draws:,}",
+            expected=f"{FEWEST_WEIGHTS} draws at least",
+            remedy='Use method="nuts", which stays where the density is finite.',
+        )
 
 
 def _check_inside(found: MapEstimate, flat: FlatDensity) -> None:

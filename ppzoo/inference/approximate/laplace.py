@@ -105,7 +105,7 @@ def _not_curved(density: Density, precision: Tensor) -> FitError:
     if bool(torch.isfinite(precision).all()):
         curvature, directions = torch.linalg.eigh(precision)
         strongest = int(directions[:, 0].abs().argmax())
-        got = f"a curvature of {float(curvature[0]):.3g}, mostly along {_site_at(density, strongest)!r}"
+        got = f"a curvature of {float(curvature[0]) + 0.0:.3g}, mostly along {_site_at(density, strongest)!r}"
     else:
         got = "second derivatives that are not finite"
     return FitError(

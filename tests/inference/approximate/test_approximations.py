@@ -204,6 +204,24 @@ def test_no_normal_stands_at_an_edge():
         ppzoo.fit(model, (), method="laplace")
 
 
+def test_a_normal_is_cut_to_where_the_density_is():
+    """A bound leaves 1 - Phi(-0.5) of a normal: the draws are of this part, and so is the evidence, to 5 errors."""
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("bound", torch.where(x > -0.5, 0.0, -math.inf))
+
+    fit = ppzoo.fit(model, (), method="laplace", draws=20_000, seed=5)
+    inside = 0.6914625
+    x = fit.draws()["x"]
+    assert float(x.min()) > -0.5
+    assert abs(len(x) / 20_000 - inside) < 5 * math.sqrt(inside * (1 - inside) / 20_000)
+    assert "density is not finite: 3" in words(fit, "caution")
+    weighed = ppzoo.fit(model, (), method="importance", proposal=fit)
+    for found in (weighed, fit):
+        assert found.outcome.numbers["log_evidence"] == pytest.approx(math.log(len(x) / 20_000), abs=1e-6)
+
+
 def test_a_density_without_curvature_is_refused():
     def flat(y):
         a, b = (pyro.sample(name, dist.ImproperUniform(dist.constraints.real, (), ())) for name in "ab")
