@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -96,7 +97,7 @@ def draw_guide(pair: Pair, n: int, given: Values | None = None) -> Mapped:
 def evaluate(pair: Pair, draws: Values, n: int, kinds: Collection[str] = ("value", "prior", "likelihood")) -> Mapped:
     """Per draw: ``value/<site>`` of deterministic sites, ``prior/<site>`` and ``likelihood/<site>`` log densities.
 
-    Those of the ``kinds`` that are wanted.
+    Those of the ``kinds`` that are wanted; ``factor/<name>`` is what ``pyro.factor`` adds to the density.
 
     Finite discrete sites that the draws do not hold are summed out of the pointwise likelihood where that is
     defined: one observed site, in the same plates as every such site, on which no site with draws depends. Elsewhere
@@ -138,8 +139,9 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
     """
     if not _weighable(pair):
         return None
-    plate, sites = common_plate(pair), list(sites_of(pair.trace_model()))
-    by_name = {s.name: s for s in sites}
+    trace = pair.trace_model()
+    plate, sites = common_plate(pair), list(sites_of(trace))
+    by_name = {s.name: s for s in (*sites, *_factors(trace))}
 
     def one(_: Values) -> Values:
         guide = trace_of(_guide(pair), pair.data)
@@ -162,11 +164,12 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
 
 
 def common_plate(pair: Pair) -> str | None:
-    """The outermost plate that holds every latent and observed site, if one does and there are latent sites.
+    """The outermost plate that holds every latent and observed site and factor, if one does and there are latent sites.
 
     A guide that draws all rows at once, by a site outside of the plate, has none.
     """
-    sites = [s for s in sites_of(pair.trace_model()) if s.kind != "deterministic"]
+    trace = pair.trace_model()
+    sites = [s for s in (*sites_of(trace), *_factors(trace)) if s.kind != "deterministic"]
     if not any(s.kind in ("latent", "discrete") for s in sites):
         return None
     if pair.guide is not None:
@@ -175,6 +178,22 @@ def common_plate(pair: Pair) -> str | None:
     shared = set.intersection(*({name for name, _, _ in s.plates} for s in sites))
     dims = {name: dim for s in sites for name, dim, _ in s.plates if name in shared}
     return min(dims, key=lambda name: dims[name], default=None)
+
+
+def _factors(trace: poutine.Trace) -> list[Site]:
+    """A run's ``pyro.factor`` statements: terms of the density that belong to no site."""
+    return [
+        Site(
+            name,
+            "factor",
+            node["fn"],
+            node["value"],
+            tuple(node["fn"].batch_shape),
+            tuple((f.name, f.dim, f.size) for f in node["cond_indep_stack"] if f.vectorized),
+        )
+        for name, node in nodes_of(trace).items()
+        if node["type"] == "sample" and isinstance(node["fn"], Unit)
+    ]
 
 
 def _guide(pair: Pair) -> Callable[..., Any]:
@@ -203,7 +222,14 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
             found[f"value/{site.name}"] = nodes[site.name]["value"]
         else:
             found[f"prior/{site.name}"] = nodes[site.name]["log_prob"]
-    summable = _summable(sites, hidden) and all(s in free for s in drawn if s.kind != "deterministic")
+    factors = {f.name: nodes[f.name]["log_prob"] for f in _factors(trace)}
+    known = {name: value for name, value in factors.items() if not hidden or value.dim() <= depth}
+    found |= {f"factor/{name}": value for name, value in known.items()}
+    summable = (
+        _summable(sites, hidden)
+        and len(known) == len(factors)
+        and all(s in free for s in drawn if s.kind != "deterministic")
+    )
     for site in sites:
         if site.kind == "observed" and not hidden:
             found[f"likelihood/{site.name}"] = nodes[site.name]["log_prob"]

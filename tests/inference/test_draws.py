@@ -173,6 +173,49 @@ def test_rows_that_a_guide_draws_at_once_have_weights_together():
     assert torch.allclose(weights, dist.Normal(0.0, 1.5).log_prob(X).sum().expand(20))
 
 
+def test_factors_weigh():
+    """By row where they are of a row; one of all rows makes these depend on each other."""
+
+    def local(x, own=True):
+        with pyro.plate("row", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            if own:
+                pyro.factor("term", -z)
+        if not own:
+            pyro.factor("term", -z.sum())
+
+    def guide(x, own=True):
+        with pyro.plate("row", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.7))
+
+    by_row, drawn = log_weights(pair_of(local, guide), 7)
+    z = drawn["z"]
+    exact = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z, 1.0).log_prob(X) - z
+    exact = exact - dist.Normal(X / 2, 0.7).log_prob(z)
+    torch.testing.assert_close(by_row, exact)
+    together = Pair(local, local, Arguments((X, False), {}, {}, {}, ()), guide)
+    assert common_plate(together) is None
+    weights, drawn = log_weights(together, 7)
+    z = drawn["z"]
+    exact = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z, 1.0).log_prob(X) - z
+    torch.testing.assert_close(weights, (exact - dist.Normal(X / 2, 0.7).log_prob(z)).sum(1))
+
+
+def test_a_factor_that_hangs_on_what_is_summed_out_leaves_no_weights():
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(x)):
+            k = pyro.sample("k", dist.Bernoulli(0.4))
+            pyro.sample("x", dist.Normal(mu + k, 1.0), obs=x)
+            pyro.factor("term", 0.3 * k)
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    assert log_weights(pair_of(model, guide), 5) is None
+
+
 def test_a_scaled_guide_has_no_importance_weights():
     def guide(x):
         with pyro.poutine.scale(scale=0.5):

@@ -259,7 +259,7 @@ def _check_program(pair: Pair, run: Run, proposal: Any, values: Values) -> None:
 
 
 def _joint(pair: Pair, values: Values, n: int) -> Tensor:
-    found = evaluate(pair, values, n, ("prior", "likelihood")).values
+    found = evaluate(pair, values, n, ("prior", "likelihood", "factor")).values
     return sum((value.reshape(n, -1).sum(1) for value in found.values()), torch.zeros(n)).double().cpu()
 
 

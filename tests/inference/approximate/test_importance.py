@@ -74,6 +74,23 @@ def test_an_exact_proposal_has_the_exact_evidence():
     fit = ppzoo.fit(model, "diabetes", method="importance", proposal=exact)
     assert fit.outcome.numbers["log_evidence"] == pytest.approx(exact.outcome.numbers["log_evidence"], abs=1e-6)
     assert fit.outcome.numbers["ess_weights"] == pytest.approx(4000)
+    assert fit.outcome.numbers["log_evidence_error"] < 1e-5
+
+
+def test_draws_outside_of_the_support_count_for_the_evidence():
+    """A normal prior cut to x > 1 has the evidence P(x > 1); the guide knows of no bound."""
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("bound", torch.where(x > 1, 0.0, -math.inf))
+
+    def guide():
+        pyro.sample("x", dist.Normal(1.5, 1.0))
+
+    fit = ppzoo.fit(model, (), method="importance", proposal=guided(guide, (), model))
+    error = fit.outcome.numbers["log_evidence_error"]
+    assert abs(fit.outcome.numbers["log_evidence"] - math.log(0.1586553)) < 4 * error < 0.1
+    assert float(fit.draws()["x"].min()) > 1
 
 
 def test_laplaces_draws_are_weighed_as_they_are():
