@@ -225,11 +225,8 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
     factors = {f.name: nodes[f.name]["log_prob"] for f in _factors(trace)}
     known = {name: value for name, value in factors.items() if not hidden or value.dim() <= depth}
     found |= {f"factor/{name}": value for name, value in known.items()}
-    summable = (
-        _summable(sites, hidden)
-        and len(known) == len(factors)
-        and all(s in free for s in drawn if s.kind != "deterministic")
-    )
+    apart = len(known) == len(factors) and all(s in free for s in drawn if s.kind != "deterministic")
+    summable = apart and _summable(sites, hidden)
     for site in sites:
         if site.kind == "observed" and not hidden:
             found[f"likelihood/{site.name}"] = nodes[site.name]["log_prob"]

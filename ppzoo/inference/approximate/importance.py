@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from pyro.distributions import ImproperUniform
 from torch import Tensor
+from torch.distributions import biject_to
 
 from ppzoo.checks import check_integer
 from ppzoo.diagnostics.approximation import FEWEST_WEIGHTS, diagnose_approximation
@@ -117,6 +118,7 @@ class Importance:
         _adopt(pair, self.proposal)
         _check_data(pair, self.proposal)
         log_w, values = self._weighed(run)
+        _check_spread(pair, values)
         _check_program(pair, run, self.proposal, values)
         judged = diagnose_approximation(log_w)
         rows = torch.from_numpy(resampled(log_w, self.draws, run.seed))
@@ -244,6 +246,20 @@ def _check_data(pair: Pair, proposal: Any) -> None:
             got=", ".join(f"{name} {tuple(value.shape)}" for name, value in seen[1].items()) or "nothing observed",
             expected="the very values that this fit observes",
             remedy="Fit the proposal to the same data.",
+        )
+
+
+def _check_spread(pair: Pair, values: Values) -> None:
+    """No site that could vary is held at a point, where what is told for a density is none."""
+    drawn = [site for site in sites_of(pair.trace_model()) if site.kind == "latent" and site.name in values]
+    free = [site.name for site in drawn if biject_to(site.distribution.support).inv(site.value).numel() > 0]
+    if still := [name for name in free if bool((values[name] == values[name][:1]).all())]:
+        raise OptionError(
+            "has draws whose density is not known",
+            argument="proposal",
+            got=f"a point, at site {', '.join(map(repr, still[:5]))}",
+            expected="a guide that draws every site",
+            remedy='Fit by guide="normal" instead, or by method="laplace".',
         )
 
 

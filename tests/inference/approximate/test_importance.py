@@ -254,6 +254,21 @@ def test_draws_of_unknown_density_are_refused(method, options, why):
         ppzoo.fit(conjugate, Y, method="importance", proposal=proposal)
 
 
+def test_a_guide_that_is_a_point_has_no_density():
+    with pytest.raises(OptionError, match=r"proposal: .*density is not known; got a point, at site 'mu'"):
+        ppzoo.fit(conjugate, Y, method="importance", proposal=ppzoo.fit(conjugate, Y, steps=5, guide="delta"))
+
+
+def test_a_site_that_cannot_vary_is_no_point():
+    def model(y):
+        weight = pyro.sample("weight", dist.Dirichlet(torch.ones(1)))
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(mu * weight, 1.0).expand([4]).to_event(1), obs=y)
+
+    fit = ppzoo.fit(model, Y, method="importance", proposal=ppzoo.fit(model, Y, method="laplace"))
+    assert fit.draws()["weight"].unique().tolist() == [1.0]
+
+
 def test_a_guide_that_is_scaled_is_no_density():
     @pyro.poutine.scale(scale=2.0)
     def guide(y):
