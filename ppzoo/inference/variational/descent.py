@@ -37,13 +37,20 @@ class Descent:
         optimiser: How.
         rate: The learning rate of step 0, 1, ...
         clip: Largest norm of the gradient, larger ones are scaled down; infinite for no limit.
+        units: What each parameter is measured in by rates and gradients; empty for ones.
     """
 
     def __init__(
-        self, parameters: Sequence[Tensor], optimiser: Optimiser, rate: Callable[[int], float], clip: float
+        self,
+        parameters: Sequence[Tensor],
+        optimiser: Optimiser,
+        rate: Callable[[int], float],
+        clip: float,
+        units: Sequence[Tensor] = (),
     ) -> None:
-        self._parameters = list(parameters)
-        self._optimiser = InPlace(optimiser, self._parameters)
+        self._parameters, self._units = list(parameters), list(units)
+        self._places = [p.detach() / unit for p, unit in zip(parameters, units, strict=True)] if units else []
+        self._optimiser = InPlace(optimiser, self._places or self._parameters)
         self._rate, self._clip, self._steps = rate, clip, 0
 
     def step(self, value: Tensor, gradients: Sequence[Tensor | None]) -> float:
@@ -55,9 +62,14 @@ class Descent:
         # the sum of what is finite is, but for numbers near the largest, and is found in half the norm's time
         if not math.isfinite(loss + sum(float(gradient.sum()) for gradient in gradients if gradient is not None)):
             return math.nan
+        if self._units:
+            gradients = [None if g is None else g * unit for g, unit in zip(gradients, self._units, strict=True)]
         if math.isfinite(self._clip):
-            known = [gradient for gradient in gradients if gradient is not None]
-            norm = torch.nn.utils.get_total_norm(known)
-            torch._foreach_mul_(known, torch.clamp(self._clip / (norm + 1e-6), max=1.0))  # torch's only name for it
+            norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+            scale = torch.clamp(self._clip / (norm + 1e-6), max=1.0)
+            gradients = [None if g is None else g * scale for g in gradients]  # not in place: one may be a constant
         self._optimiser.step(gradients, self._rate(t))
+        with torch.no_grad():
+            for parameter, place, unit in zip(self._parameters, self._places, self._units, strict=False):
+                parameter.copy_(place * unit)
         return loss

@@ -1,8 +1,8 @@
 r"""Guides that bend: a Gaussian over the joint unconstrained vector, with a normalising flow below it.
 
-.. math:: z = \mu + \mathrm{diag}(\sigma) L\, T_\phi(\varepsilon), \qquad \varepsilon \sim \mathcal{N}(0, I_D)
+.. math:: z = c + F (\mu + \mathrm{diag}(\sigma) L\, T_\phi(\varepsilon)), \qquad \varepsilon \sim \mathcal{N}(0, I_D)
 
-:math:`L` is unit lower triangular and :math:`T_\phi` a stack of autoregressive layers, each the identity at the start:
+as the guide ``"mvn"`` has it; :math:`T_\phi` is a stack of autoregressive layers, each the identity at the start:
 training begins where ``"mvn"`` begins, at the start's location with scale 0.1 and no correlation, and a Gaussian
 posterior lies within reach whatever :math:`T_\phi` can do.
 
@@ -17,19 +17,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro import distributions as dist
 from pyro.distributions import constraints
-from pyro.distributions.transforms import AffineAutoregressive, ComposeTransform, LowerCholeskyAffine
-from pyro.infer.autoguide.guides import AutoContinuous
+from pyro.distributions.transforms import AffineAutoregressive
 from pyro.nn import AutoRegressiveNN
-from pyro.nn.module import PyroParam
 from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.nn import functional
 
+from ppzoo.inference.variational.gaussian import Multivariate
+
 __all__ = ["InverseAutoregressive", "NeuralSpline", "rational_quadratic"]
 
-_SCALE = 0.1  # of every unconstrained number at the start, as Pyro's Gaussian guides have it
 _LAYERS = 2  # the second in reverse order, so that every number is bent by every other
 _WIDTH = 32  # hidden units, where D does not need more
 _BINS, _BOUND = 10, 5.0  # of a spline; beyond five standard deviations of the base its tails are a Gaussian's
@@ -37,35 +35,21 @@ _GAIN = 0.2  # of a network: an optimiser moves every weight by its rate, and th
 _LEAST = 1e-3  # width and height of a bin, as a share of the box, and slope at a knot
 
 
-class _Flow(AutoContinuous):
+class _Flow(Multivariate):
     """Location, scale and correlations above the layers; a kind of flow says what its layers are."""
 
     _outputs: tuple[int, ...]  # of the network of a layer, for each number
     _bends_one: bool  # whether a layer makes more of a single number than a scale and a location do
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        super()._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]  # Pyro's guides are untyped
-        loc: Tensor = self._init_loc()  # type: ignore[no-untyped-call]  # likewise
-        self.loc = nn.Parameter(loc)
-        self.scale: Any = PyroParam(torch.full_like(loc, _SCALE), constraints.softplus_positive)
-        self.scale_tril: Any = PyroParam(torch.eye(len(loc)).to(loc), constraints.unit_lower_cholesky)
-        order = torch.arange(len(loc))
+        super()._setup_prototype(*args, **kwargs)
+        order = torch.arange(len(self.loc))
         orders = [order if k % 2 == 0 else order.flip(0) for k in range(_LAYERS)]
-        useful = len(loc) > 1 or self._bends_one
+        useful = len(self.loc) > 1 or self._bends_one
         self.networks = nn.ModuleList(_Network(each, self._outputs) for each in (orders if useful else ()))
 
-    def get_base_dist(self) -> dist.Distribution:
-        """The standard normal of ``D`` numbers."""
-        base: dist.Distribution = dist.Normal(torch.zeros_like(self.loc), torch.ones_like(self.loc)).to_event(1)
-        return base
-
-    def get_transform(self, *args: Any, **kwargs: Any) -> Transform:
-        """From the base to the unconstrained vector.
-
-        Made anew in every run: it keeps its last values, to be inverted for free, and a guide must keep none.
-        """
-        above = LowerCholeskyAffine(self.loc, self.scale[..., None] * self.scale_tril, cache_size=1)
-        return ComposeTransform([*map(self._layer, self.networks), above])
+    def _layers(self) -> list[Transform]:
+        return list(map(self._layer, self.networks))
 
     def _layer(self, network: nn.Module) -> Transform:
         raise NotImplementedError

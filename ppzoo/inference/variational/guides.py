@@ -30,7 +30,6 @@ from pyro.infer.autoguide import (
     AutoDelta,
     AutoGuide,
     AutoLowRankMultivariateNormal,
-    AutoMultivariateNormal,
     AutoNormal,
 )
 from pyro.infer.autoguide.initialization import InitMessenger
@@ -45,6 +44,7 @@ from ppzoo.inference.program import Guide, Pair, Site, copy_model, has_method, n
 from ppzoo.inference.start import near_zero, prior_median
 from ppzoo.inference.variational.amortised import Amortised
 from ppzoo.inference.variational.flows import InverseAutoregressive, NeuralSpline
+from ppzoo.inference.variational.gaussian import Multivariate
 from ppzoo.inference.variational.runs import drawn, held
 from ppzoo.inference.variational.structured import Structured
 
@@ -54,7 +54,7 @@ Start = Callable[[dict[str, Any]], Tensor]
 
 GUIDES: dict[str, type[AutoGuide | Amortised]] = {
     "normal": AutoNormal,
-    "mvn": AutoMultivariateNormal,
+    "mvn": Multivariate,
     "lowrank": AutoLowRankMultivariateNormal,
     "iaf": InverseAutoregressive,
     "spline": NeuralSpline,

@@ -33,8 +33,8 @@ from ppzoo.inference.variational.course import WINDOW, Course
 
 __all__ = ["TOLERANCE", "Settling", "fall"]
 
-TOLERANCE = 0.45  # nats: of 56 fits of 14 posteriors none then stopped more than 0.5 below the optimum
-_FIRST, _APART = 12, 1.15  # windows before the first look, and how many times more before the next
+TOLERANCE = 0.35  # nats
+_FIRST, _APART = 20, 1.15  # windows before the first look, and how many times more before the next
 _CONFIDENCE = 0.977  # two standard errors, of many steps
 
 

@@ -16,32 +16,29 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import OptionError
 from ppzoo.inference.outcome import Outcome, Run
-from ppzoo.inference.program import Guide, Pair, check_program_like, has_method, sites_of
-from ppzoo.inference.start import prior_median, uniform
+from ppzoo.inference.program import Guide, Pair, check_program_like
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
-from ppzoo.inference.variational.guides import Start, check_guide, check_guide_option, check_plates, choose_guide
+from ppzoo.inference.variational.guides import check_guide_option
 from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
+from ppzoo.inference.variational.replicas import Replicas, begin
 from ppzoo.inference.variational.settling import Settling, fall
 from ppzoo.inference.variational.step import Step, draws_again, kept
 from ppzoo.inference.variational.trainers import Plan, Trainer, trainer_of
-from ppzoo.isolation import isolated
 from ppzoo.progress import Progress
-from ppzoo.rng import stream_seed
 
 __all__ = ["SVI"]
 
 _STEPS, _MOST_STEPS = 5000, 20_000
+_EXPECTED = 2000  # of a fit that ends when its loss has settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +46,11 @@ class SVI:
     """Options of a fit by SVI.
 
     Attributes:
-        steps: Gradient steps; 5,000 when neither steps nor epochs is given. ``"auto"`` takes them at one rate until
-            the loss has settled, at most 20,000, and ends at the mean of the last iterates; a fit that has not settled
-            says so.
+        steps: Gradient steps. ``"auto"`` takes them at one rate until the loss has settled, at most 20,000, and ends
+            at the mean of the last iterates; a fit that has not settled says so. When neither steps nor epochs is
+            given, ``"auto"`` for an ELBO that starts near the posterior, by Pathfinder, and 5,000 else.
         epochs: Passes over the data instead of steps; needs ``batch_size`` to mean more than a step each.
-        lr: Learning rate at the start, > 0.
+        lr: Learning rate at the start, > 0; in units of the posterior's scales where Pathfinder found them.
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         schedule: ``"cosine"``, the default where the number of steps is known, lets the rate fall to a hundredth;
             ``"constant"`` keeps it.
@@ -67,8 +64,11 @@ class SVI:
         particles: Draws of the guide per step: averaged by ``"elbo"``, weighed by the other objectives.
         replicas: Independent fits, trained side by side from different starts; the best one is kept.
         clip: Largest norm of the gradient, larger ones are scaled down; no limit when ``None``.
-        init: ``"data"`` lets a model that can (a mixture) draw its starting parameters from the data, ``"model"``
-            starts from its parameters as they are.
+        init: ``"pathfinder"`` starts near the posterior, each replica at the end of another path to a mode, and
+            measures parameters in the posterior's scales; for guides by name of models without parameters of their
+            own, on all rows. ``"data"`` starts at the median of the prior, and lets a model that can (a mixture) draw
+            its starting parameters from the data; ``"model"`` starts from its parameters as they are. ``None`` is the
+            first where that is possible, else the second.
         guide: A function, an AutoGuide class or instance, or ``"normal" | "mvn" | "lowrank" | "iaf" | "spline" |
             "structured" | "amortised" | "delta"``; the model's own when ``None``, and ``"normal"`` where it has none.
     """
@@ -91,7 +91,7 @@ class SVI:
     particles: int = 1
     replicas: int = 1
     clip: float | None = None
-    init: str = "data"
+    init: str | None = None
     guide: Any = None
 
     def __post_init__(self) -> None:
@@ -110,7 +110,8 @@ class SVI:
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         if self.schedule is not None:
             check_choice("schedule", self.schedule, ("cosine", "constant"))
-        check_choice("init", self.init, ("data", "model"))
+        if self.init is not None:
+            check_choice("init", self.init, ("pathfinder", "data", "model"))
         if self.steps is not None and self.epochs is not None:
             raise OptionError("steps and epochs exclude each other", argument="epochs", got=f"{self.epochs} and steps")
         if self.schedule == "cosine" and self.steps == "auto":
@@ -155,25 +156,26 @@ class SVI:
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Train the pair in place; the best state of the best replica is kept."""
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
-        guide, parameters, buffers = self._starts(pair, run)
+        replicas = begin(pair, run, self.guide, self.init, self.replicas, whole=self.batch_size is None)
         batches = Minibatches(pair, self.batch_size, run.seed)
         for module in pair.modules().values():
             module.train()
-        step, told = self._step(pair, guide, batches)
-        trainer, why = trainer_of(plan := self._plan(step, batches, parameters, buffers, run.seed))
-        course = Course(parameters)
-        settling = Settling(parameters, course, batches.tolerance) if self.steps == "auto" else None
-        seconds = self._train(trainer, plan.steps, course, settling, run.progress)
+        step, told = self._step(pair, replicas.guide, batches)
+        settles = self.steps == "auto" or (replicas.placed and self._is_open())
+        trainer, why = trainer_of(plan := self._plan(step, batches, replicas, run.seed, settles=settles))
+        course = Course(plan.parameters)
+        settling = Settling(plan.parameters, course, batches.tolerance) if settles else None
+        seconds = self._train(trainer, self._steps(batches, settles=settles), course, settling, run.progress)
         course.restore_best()
         best = course.best()
-        ends = settling.means() if settling is not None and settling.settled else parameters
-        step.stand_at([end[best] for end in ends], [b[best] for b in buffers])
+        ends = settling.means() if settling is not None and settling.settled else plan.parameters
+        step.stand_at([end[best] for end in ends], [b[best] for b in plan.buffers])
         for module in pair.modules().values():
             module.eval()
         losses = course.losses[best]
         finite = losses[~np.isnan(losses)]
         numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(finite)), "seconds_steps": seconds}
-        notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *told]
+        notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *replicas.notes, *told]
         findings: list[Finding] = []
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {course.spread()} nats.")
@@ -184,28 +186,25 @@ class SVI:
                 numbers["replica_r_hat"] = settling.r_hat()
         return Outcome(losses=finite, numbers=numbers, notes=tuple(notes), findings=tuple(findings))
 
-    def _starts(self, pair: Pair, run: Run) -> tuple[Guide, list[Tensor], list[Tensor]]:
-        """The guide of the pair, and where each replica's parameters and buffers begin, ``(K, ...)`` each."""
-        twins = [pair.twin() for _ in range(self.replicas - 1)]
-        guide = self._begin(pair, run, prior_median)
-        parameters, buffers = [pair.trainable()], [pair.buffers()]
-        for k, twin in enumerate(twins):
-            seed = stream_seed(run.seed, "svi", "start", k)
-            with isolated(seed=seed, dtype=run.dtype, device=run.device, store=twin.store):
-                self._begin(twin, run, uniform)
-                parameters.append(twin.trainable())
-                buffers.append(twin.buffers())
-        return guide, _stacked(parameters), _stacked(buffers)
+    def _is_open(self) -> bool:
+        """Whether the user left it to the loss when the fit ends."""
+        return self.steps is None and self.epochs is None and self.schedule != "cosine" and self.objective == "elbo"
 
-    def _plan(
-        self, step: Step, batches: Minibatches, parameters: list[Tensor], buffers: list[Tensor], seed: int
-    ) -> Plan:
-        steps = self._steps(batches)
-        decay = constant if self.steps == "auto" or self.schedule == "constant" else cosine_decay(steps)
-        clip = math.inf if self.clip is None else self.clip
-        optimiser, weight = OPTIMISERS[self.optimiser], self._weight(steps)
+    def _plan(self, step: Step, batches: Minibatches, replicas: Replicas, seed: int, *, settles: bool) -> Plan:
+        steps = self._steps(batches, settles=settles)
+        decay = constant if settles or self.schedule == "constant" else cosine_decay(steps)
         return Plan(
-            step, batches, parameters, buffers, optimiser, lambda t: self.lr * decay(t), clip, seed, steps, weight
+            step,
+            batches,
+            replicas.parameters,
+            replicas.buffers,
+            OPTIMISERS[self.optimiser],
+            lambda t: self.lr * decay(t),
+            math.inf if self.clip is None else self.clip,
+            seed,
+            _EXPECTED if settles else steps,
+            self._weight(steps),
+            replicas.units,
         )
 
     def _train(
@@ -220,20 +219,6 @@ class SVI:
                 if settling is not None and settling.look() and done >= 2 * (self.anneal or 0):
                     break
         return time.perf_counter() - began
-
-    def _begin(self, pair: Pair, run: Run, start: Start) -> Guide:
-        """Choose the guide, and make every parameter of the pair where training starts."""
-        if self.init == "data" and has_method(pair.owner, "initialise"):
-            pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
-        trace = pair.trace_model()
-        latent = [site.name for site in sites_of(trace) if site.kind == "latent"]
-        guide = pair.guide = choose_guide(self.guide, pair.owner, pair.model, latent, start)
-        check_plates(guide, trace)
-        pair.to(dtype=run.dtype, device=run.device)
-        pair.first_run()
-        pair.to(dtype=run.dtype, device=run.device)
-        check_guide(pair)
-        return guide
 
     def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, list[str]]:
         """Loss and gradients, on rows that stand for all, and notes on the loss."""
@@ -257,19 +242,13 @@ class SVI:
         beta, anneal = self.beta, self.anneal
         return lambda t: beta * min(1.0, t / anneal)
 
-    def _steps(self, batches: Minibatches) -> int:
+    def _steps(self, batches: Minibatches, *, settles: bool) -> int:
+        """How many there are, at most."""
+        if settles:
+            return _MOST_STEPS
         if self.epochs is not None:
             return self.epochs * batches.per_epoch
-        if isinstance(self.steps, int):
-            return self.steps
-        return _STEPS if self.steps is None else _MOST_STEPS
-
-
-def _stacked(replicas: list[list[Tensor]]) -> list[Tensor]:
-    """Each tensor of every replica, ``(K, ...)``; of a single one in its own memory."""
-    if len(replicas) == 1:
-        return [value.detach()[None] for value in replicas[0]]
-    return [torch.stack([value.detach() for value in values]) for values in zip(*replicas, strict=True)]
+        return self.steps if isinstance(self.steps, int) else _STEPS
 
 
 def _unsettled(losses: NDArray[np.float64]) -> Finding:

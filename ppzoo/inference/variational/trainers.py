@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -48,8 +48,9 @@ class Plan:
         rate: The learning rate of step 0, 1, ...
         clip: Largest norm of a gradient; infinite for no limit.
         seed: The root seed.
-        steps: How many steps there will be at most.
+        steps: How many steps there will be, as far as one can tell.
         weight: The weight of step 0, 1, ...; None if steps have none.
+        units: What each parameter is measured in by rates and gradients, ``(...)`` each; empty for ones.
     """
 
     step: Step
@@ -62,6 +63,7 @@ class Plan:
     seed: int
     steps: int
     weight: Callable[[int], float] | None = None
+    units: list[Tensor] = field(default_factory=list)
 
     @property
     def replicas(self) -> int:
@@ -118,7 +120,7 @@ class Stepwise:
         self._plan, self._taken = plan, 0
         self._places = [([p[k] for p in plan.parameters], [b[k] for b in plan.buffers]) for k in range(plan.replicas)]
         self._descents = [
-            Descent([p.requires_grad_() for p in own], plan.optimiser, plan.rate, plan.clip)
+            Descent([p.requires_grad_() for p in own], plan.optimiser, plan.rate, plan.clip, plan.units)
             for own in ([p[k].detach() for p in plan.parameters] for k in range(plan.replicas))
         ]
         self._randomness = [_random_state(_seed(plan.seed, k)) for k in range(plan.replicas)]
@@ -158,6 +160,7 @@ class Native:
         self._state["t"] = torch.zeros(plan.replicas, dtype=torch.float64, device="cpu")
         self._shared = {f"data {i}": tensor.contiguous() for i, (tensor, _) in enumerate(self._rows)}
         self._shared |= {f"buffer {i}": buffer[0].contiguous() for i, buffer in enumerate(plan.buffers)}
+        self._shared |= {f"unit {i}": unit.contiguous() for i, unit in enumerate(plan.units)}
         self._courses = {"rate": plan.rate} | ({} if plan.weight is None else {"weight": plan.weight})
         noise = [*(Draw("", (), torch.float64) for _ in self._courses), *self._draws]
         own = [*(value[0] for value in self._state.values()), *(torch.zeros(d.shape, dtype=d.dtype) for d in noise)]
@@ -199,7 +202,12 @@ class Native:
         draws = [next(given) for _ in self._draws]
         seen = [next(given)] if self._rows else []
         data = [next(given)[seen[0]] if some else next(given) for _, some in self._rows]
-        loss, gradients = self._graph(*weight, *data, *parameters, *given, *draws)
+        buffers, units = [next(given) for _ in plan.buffers], list(given)
+        loss, gradients = self._graph(*weight, *data, *parameters, *buffers, *draws)
+        places = parameters
+        if units:
+            gradients = [None if g is None else g * unit for g, unit in zip(gradients, units, strict=True)]
+            places = [place / unit for place, unit in zip(parameters, units, strict=True)]
         slopes = [None if gradient is None else gradient.double() for gradient in gradients]
         squares = [(slope**2).sum() for slope in slopes if slope is not None]
         norm = torch.sqrt(sum(squares, torch.zeros_like(t)))
@@ -209,9 +217,9 @@ class Native:
             if slope is not None:  # what the loss does not hang on stays
                 before = tuple(m[i] for m in moments)
                 slope = slope if math.isinf(plan.clip) else slope * scale
-                after = plan.optimiser.update(parameters[i], slope.to(parameters[i].dtype), before, rate, t + 1)
-                parameters[i] = torch.where(taken, after[0], parameters[i])
-                for m, new in zip(moments, after[1], strict=True):
+                place, after = plan.optimiser.update(places[i], slope.to(places[i].dtype), before, rate, t + 1)
+                parameters[i] = torch.where(taken, place * units[i] if units else place, parameters[i])
+                for m, new in zip(moments, after, strict=True):
                     m[i] = torch.where(taken, new, m[i])
         state = [*parameters, *(m for each in moments for m in each), t + taken]
         return (*state, torch.ones((), dtype=torch.bool), torch.where(taken, loss.double(), math.nan))

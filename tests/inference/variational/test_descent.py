@@ -42,6 +42,20 @@ def test_clipping_bounds_the_step():
     assert at.item() == pytest.approx(999.5, abs=1e-3)
 
 
+def test_a_unit_is_what_the_parameter_is_measured_in():
+    """Of x = 10 p, the step down x by p: p moves by rate times dloss/dp = 10 dloss/dx, so x by 100 times as much."""
+    at = torch.tensor(3.0, requires_grad=True)
+    run = Descent([at], OPTIMISERS["sgd"], lambda _: 1e-3, math.inf, [torch.tensor(10.0)])
+    stepped(run, at, lambda: at**2)
+    assert at.item() == pytest.approx(3.0 - 1e-3 * 100 * 6)
+
+
+def test_a_gradient_that_is_not_its_own_is_left_alone():
+    at, gradient = torch.tensor(3.0, requires_grad=True), torch.tensor(6.0)
+    Descent([at], OPTIMISERS["sgd"], constant, 0.5, [torch.tensor(10.0)]).step(torch.tensor(9.0), [gradient])
+    assert gradient.item() == 6.0
+
+
 @pytest.mark.parametrize("loss", ["finite loss, infinite gradient", "no loss"])
 def test_a_step_with_something_non_finite_changes_nothing(loss):
     at = torch.tensor(0.0, requires_grad=True)

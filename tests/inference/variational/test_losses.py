@@ -114,6 +114,7 @@ def rough_mixture(y):
 )
 def test_discrete_sites_go_the_way_that_the_notes_say(model, guide, note):
     fit = ppzoo.fit(model, Y, method="svi", guide=guide, steps=20, progress=False)
-    assert (fit.notes[1] if len(fit.notes) > 1 else "").startswith(note)
-    assert len(fit.notes) == 1 + bool(note)
+    notes = [told for told in fit.notes[1:] if told != "Starts near the posterior, by Pathfinder."]
+    assert (notes[0] if notes else "").startswith(note)
+    assert len(notes) == bool(note)
     assert ("the program itself" in fit.notes[0]) == bool(note)

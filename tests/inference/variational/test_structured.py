@@ -126,7 +126,7 @@ def test_eight_schools_where_mean_field_must_choose_a_scale():
     fits = [ppzoo.fit(model, "eight_schools", guide=guide, steps=8000) for guide in ("normal", "structured")]
     normal, structured = (-float(fit.losses[-2000:].mean()) for fit in fits)
     assert structured - normal > 0.2
-    assert fits[1].notes == ("Steps: machine code.",)
+    assert fits[1].notes[0] == "Steps: machine code."
 
 
 class Module(PyroModule):

@@ -48,6 +48,7 @@ def planned(  # what a test may want to be otherwise
     steps=100,
     dtype=torch.float64,
     weight=None,
+    units=(),
 ):
     starts = [[0.5, 0.2, -1.0, -1.0]] * replicas
     own = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in starts[0]]
@@ -77,7 +78,17 @@ def planned(  # what a test may want to be otherwise
     parameters = [torch.tensor(column, dtype=dtype) for column in zip(*starts, strict=True)]
     decay = cosine_decay(steps)
     return Plan(
-        step, batches, parameters, [], OPTIMISERS[optimiser], lambda t: 0.05 * decay(t), clip, seed, steps, weight
+        step,
+        batches,
+        parameters,
+        [],
+        OPTIMISERS[optimiser],
+        lambda t: 0.05 * decay(t),
+        clip,
+        seed,
+        steps,
+        weight,
+        [torch.tensor(unit, dtype=dtype) for unit in units],
     )
 
 
@@ -94,6 +105,7 @@ SETTINGS = {
     "clip": {"clip": 0.7},
     "batch": {"batch": 4},
     "replicas": {"replicas": 3, "batch": 2},
+    "units": {"units": [3.0, 0.5, 1.0, 0.1], "clip": 0.7, "replicas": 2},
     "weight": {"weight": lambda t: min(1.0, t / 60), "batch": 4},
 }
 
@@ -110,6 +122,11 @@ def test_machine_code_takes_torchs_steps(optimiser, options):
     if "weight" in options:
         constant = trained(Native, noisy=False, optimiser=optimiser, **options | {"weight": None})
         assert not torch.allclose(native[1], constant[1], rtol=1e-3)
+    if "units" in options:
+        ones = trained(Native, noisy=False, optimiser=optimiser, **options | {"units": [1.0] * 4})
+        none = trained(Native, noisy=False, optimiser=optimiser, **options | {"units": []})
+        torch.testing.assert_close(ones, none, rtol=1e-9, atol=1e-9)
+        assert not torch.allclose(native[1], none[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", [Native, Stepwise])
@@ -160,10 +177,9 @@ def test_the_whole_way_from_a_fit():
     short = ppzoo.fit(regression, (X, Y), steps=100, **settings)
     long = ppzoo.fit(regression, (X, Y), steps=20_000, **settings)
     many = ppzoo.fit(regression, (X, Y), steps=20_000, replicas=4, **settings)
-    assert short.notes == ("Steps: traced graph.",)  # not worth a compiler
-    assert long.notes == ("Steps: machine code.",)
-    assert many.notes[0] == "Steps: machine code."
-    assert many.notes[1].startswith("The best of 4 replicas, whose last losses are ")
+    assert short.notes[0] == "Steps: traced graph."  # not worth a compiler
+    assert long.notes[0] == many.notes[0] == "Steps: machine code."
+    assert many.notes[2].startswith("The best of 4 replicas, whose last losses are ")
     assert float(long.draws(4000)["slope"].mean()) == pytest.approx(float(many.draws(4000)["slope"].mean()), abs=0.05)
 
 
