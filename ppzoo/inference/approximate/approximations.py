@@ -38,6 +38,7 @@ _MOST_PATHS = 2**12
 _MOST_DRAWS = 2**24
 _PATH_DRAWS = 1000  # of each path at least, to choose from
 _CHOICE = 8  # draws made for each that is kept
+_ENDINGS = {"exhausted": "had taken all its gradients", "stalled": "found no step that leads higher"}
 _POINT = Finding(
     "caution",
     "the answer is a point: a mode, without uncertainty",
@@ -246,8 +247,8 @@ def _ends(found: MapEstimate, flat: FlatDensity) -> Iterator[Finding]:
     """What the ends of the paths say: no mode, a mode at infinity, several modes."""
     paths, agree = len(found.agree), int(found.agree.sum())
     if not found.converged:
-        ending = found.ascent.endings[found.path]
-        evidence = f"the best of {paths} {ending}, its gradient of norm {found.gradient_norm:.2g}"
+        ending = _ENDINGS[found.ascent.endings[found.path]]
+        evidence = f"the best of {paths} {ending}, at a gradient of norm {found.gradient_norm:.2g}"
         remedy = "Look for a scale that can reach zero, where a density may have no bound: keep it away by its prior."
         yield Finding("reject", "no path reached a mode", evidence, remedy)
     elif edge := at_the_edge(flat, found.position):
