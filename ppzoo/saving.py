@@ -152,6 +152,8 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         pair.load_state(load_tensors(folder.files["state.safetensors"]))
     except (KeyError, RuntimeError) as error:
         raise _damaged(path, "was fitted with another model", " ".join(str(error).split())[:300]) from error
+    for module in pair.modules().values():
+        module.eval()  # as the fit left them: what a network remembers of batches is what it reads
     draws = load_tensors(folder.files["draws.safetensors"])
     losses = draws.pop("losses", None)
     sampled = _under("draws.", draws)

@@ -143,7 +143,7 @@ class Step:
                 raise NotTraceable("it trains other parameters than the program")
             if mine is not None and theirs is not None:
                 tolerance = tolerance_of(theirs)
-                scale = float(theirs.abs().max()) if theirs.numel() else 0.0
+                scale = float(theirs.nan_to_num(0.0, 0.0, 0.0).abs().max()) if theirs.numel() else 0.0
                 if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
                     raise NotTraceable("it gives other numbers than the program: its structure depends on values")
 

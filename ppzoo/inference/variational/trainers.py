@@ -6,7 +6,7 @@ Shapes: ``K`` replicas, ``T`` steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,6 +87,12 @@ class Trainer(Protocol):
     def advance(self, steps: int) -> Tensor:
         """Take some steps with each; the losses ``(K, T)`` of float64, NaN where a step was skipped."""
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that the next steps hang on: parameters, moments, random states, the number of steps."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+
 
 def trainer_of(plan: Plan) -> tuple[Trainer, str]:
     """The fastest trainer for this plan, and why it is not a faster one (empty for the fastest)."""
@@ -130,6 +136,27 @@ class Stepwise:
         rows = [self._advance(k, steps) for k in range(self._plan.replicas)]
         self._taken += steps
         return torch.tensor(rows, dtype=torch.float64, device="cpu")
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """As :meth:`Trainer.snapshot`."""
+        return self._tensors() | {
+            f"random {k} {i}": value for k, states in enumerate(self._randomness) for i, value in enumerate(states)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As :meth:`Trainer.restore`."""
+        for name, value in self._tensors().items():
+            value.detach().copy_(state[name])
+        self._randomness = [
+            [state[f"random {k} {i}"] for i in range(len(states))] for k, states in enumerate(self._randomness)
+        ]
+        self._taken = self._descents[0].steps
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What changes in place."""
+        own = {f"parameter {i}": value for i, value in enumerate(self._plan.parameters)}
+        own |= {f"buffer {i}": value for i, value in enumerate(self._plan.buffers)}
+        return own | {f"descent {k} {n}": v for k, each in enumerate(self._descents) for n, v in each.state.items()}
 
     def _advance(self, replica: int, steps: int) -> list[float]:
         step, batches, descent = self._plan.step, self._plan.batches, self._descents[replica]
@@ -191,6 +218,19 @@ class Native:
         )
         self._taken += steps
         return losses
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """As :meth:`Trainer.snapshot`."""
+        taken = torch.tensor(self._taken, dtype=torch.int64)
+        return self._state | {"taken": taken} | {f"random {k}": g.get_state() for k, g in enumerate(self._generators)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As :meth:`Trainer.restore`."""
+        for name, value in self._state.items():
+            value.copy_(state[name])
+        for k, generator in enumerate(self._generators):
+            generator.set_state(state[f"random {k}"])
+        self._taken = int(state["taken"])
 
     def _step(self, *values: Tensor) -> tuple[Tensor, ...]:
         """One step of one replica: ``(*state, rate, [weight], *draws, [rows], *shared) -> (*state, True, loss)``."""
