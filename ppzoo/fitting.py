@@ -60,14 +60,15 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
             of the model are worth it, by an estimate that a note tells.
         dtype: Floating type of the run. ``None`` follows the data; most methods but SVI then prefer float64.
         progress: ``None`` shows a bar on a terminal, ``True`` plain lines elsewhere too, ``False`` nothing.
-        run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, in
-            ``<run_dir>.unfinished``.
-        resume: Go on with the unfinished run beside ``run_dir``, to the same draws as if it had never stopped; begin
+        run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, and the
+            state of SVI every five seconds, in ``<run_dir>.unfinished``.
+        resume: Go on with the unfinished run beside ``run_dir``, to the same bytes as if it had never stopped; begin
             one if there is none.
         **options: Options of the method, such as ``chains=4`` or ``guide="mvn"``.
 
     Returns:
-        The fit. Interrupted with Ctrl-C, a sampler gives the draws there are, and a finding says so.
+        The fit. Interrupted with Ctrl-C, a sampler gives the draws there are, SVI its best state, and a finding says
+        so.
 
     Raises:
         OptionError: If an option is unknown or outside its range.
@@ -75,7 +76,7 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         ModelError: If the model lacks what the method needs.
         FitError: If the computation found no finite start, or stayed non-finite.
         StorageError: If ``run_dir`` cannot be written, or the unfinished run is another one.
-        KeyboardInterrupt: If there were too few draws when it came.
+        KeyboardInterrupt: If there was too little to keep when it came.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, ppzoo

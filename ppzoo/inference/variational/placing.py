@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
-from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
 from ppzoo.inference.approximate.pathfinder import Normals, pathfinder
@@ -33,12 +33,13 @@ from ppzoo.inference.flat import flatten
 from ppzoo.inference.mcmc.starts import starting_points
 from ppzoo.inference.mcmc.streams import chain_keys
 from ppzoo.inference.program import Guide, Pair
-from ppzoo.inference.variational.gaussian import Multivariate
+from ppzoo.inference.variational.gaussian import LowRank, Multivariate
 from ppzoo.inference.variational.structured import Structured
 
 __all__ = ["Near", "can_be_placed", "near_posterior", "place"]
 
 _PATHS = 8
+_HARDLY = 0.1  # what is left of the random directions that Pyro gives a normal of low rank
 _DRAWS = 100  # of each path's normal, to see that the density is finite there
 
 
@@ -94,7 +95,7 @@ def near_posterior(pair: Pair, like: Tensor, seed: int, least: int) -> list[Near
 
 def can_be_placed(guide: Guide | None) -> bool:
     """Whether it is of a kind that :func:`place` knows."""
-    return isinstance(guide, Multivariate | Structured) or type(guide) in (AutoNormal, AutoLowRankMultivariateNormal)
+    return isinstance(guide, Multivariate | LowRank | Structured) or type(guide) is AutoNormal
 
 
 def place(guide: Any, near: Near, frame: Near) -> dict[Tensor, Tensor]:
@@ -109,7 +110,8 @@ def place(guide: Any, near: Near, frame: Near) -> dict[Tensor, Tensor]:
         _place_joint(guide, near, frame)
         return {}
     mean, scale, unit = near.normal.mean, near.conditional_scale(), frame.conditional_scale()
-    if isinstance(guide, AutoLowRankMultivariateNormal):
+    if isinstance(guide, LowRank):
+        guide.cov_factor.data *= _HARDLY
         return _placed(guide.loc, guide.scale_unconstrained, mean, scale, unit)
     means, scales, units = (near.by_site(values) for values in (mean, scale, unit))
     found: dict[Tensor, Tensor] = {}

@@ -125,11 +125,13 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(model, kind, options, eager, tm
 
 
 def test_states_go_to_disk_once_in_a_while(tmp_path, monkeypatch):
-    """Five seconds have not gone by: a run that is stopped begins anew, to the same bytes."""
+    """Five seconds have not gone by: nothing is on disk, and a run that is stopped begins anew."""
+    fit(regression, tmp_path / "whole", steps=320)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     stopping(monkeypatch, Stepwise, 3, StoppedError())
     with pytest.raises(StoppedError):
         fit(regression, tmp_path / "run", steps=320)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_ctrl_c_leaves_the_best_there_is_and_goes_on_later(eager, tmp_path, monkeypatch):
