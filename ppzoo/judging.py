@@ -18,17 +18,20 @@ from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 from ppzoo.diagnostics.reweighting import diagnose_moments
 from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
-from ppzoo.inference.draws import common_plate, log_weights
+from ppzoo.inference.draws import common_plate, log_weights, log_weights_in_parts
 from ppzoo.inference.program import has_method, is_conditioned, sites_of
+from ppzoo.inference.rows import plates_over_rows
 from ppzoo.predicting import local_sites
 
 if TYPE_CHECKING:
+    from ppzoo.datasets.arguments import Source
     from ppzoo.result import Fit
 
 __all__ = ["judge"]
 
 _WEIGHTS = 4000  # draws behind k-hat, which is noisy
 _ROW_WEIGHTS, _FEWEST_WEIGHTS = 200_000, 200  # in all, and for each row, where every row has weights of its own
+_STREAMED_WEIGHTS, _FEWEST_STREAMED = 400_000_000, 400  # draws times rows that are read again; k-hat of fewer is noise
 _PRIOR = 4000  # draws that tell the sd of a code under its prior, to 1 %
 _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
@@ -74,7 +77,7 @@ def _judge_program(fit: Fit) -> Diagnosis:
 def _judge_approximation(fit: Fit) -> Diagnosis:
     if fit.outcome.draws is not None and "log_q" not in fit.outcome.statistics:
         return Diagnosis()  # a point, or chosen by weights: the method has said how far to trust it
-    found = _weighed(fit)
+    found, limits = _weighed(fit)
     if found is not None and all(bool((value == value[:1]).all()) for value in found[1].values()):
         return Diagnosis((_POINT,), {})
     weights = None if found is None else found[0].double().numpy(force=True)
@@ -84,6 +87,7 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
         skipped=int(fit.outcome.numbers.get("skipped", 0)),
         steps=int(fit.outcome.numbers.get("steps", 0)),
     )
+    diagnosis = _joined(diagnosis, limits)
     usable = diagnosis.numbers.get("k_hat", np.inf) <= diagnosis.numbers.get("k_hat_threshold", -np.inf)
     if found is None or weights is None or weights.ndim != 1 or not usable:
         return diagnosis
@@ -93,15 +97,40 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
     return _joined(diagnosis, diagnose_moments(weights, _scalars(continuous)))
 
 
-def _weighed(fit: Fit) -> tuple[Tensor, dict[str, Tensor]] | None:
-    """Log importance weights of draws of an approximation, and these draws; ``None`` where there are none."""
+def _weighed(fit: Fit) -> tuple[tuple[Tensor, dict[str, Tensor]] | None, Diagnosis]:
+    """Log importance weights of draws of an approximation and these draws, where there are any; what they leave out."""
     if fit.kind != "draws":
-        return None
+        return None, Diagnosis()
     if fit.outcome.draws is not None:
         known = fit.outcome.statistics
-        return (known["lp"] - known["log_q"])[0], {name: value[0] for name, value in fit.outcome.draws.items()}
+        draws = {name: value[0] for name, value in fit.outcome.draws.items()}
+        return ((known["lp"] - known["log_q"])[0], draws), Diagnosis()
     with fit.world("weights"):
-        return log_weights(fit.pair, _draws_for_weights(fit))
+        if fit.pair.data.source is not None:
+            return _streamed_weights(fit, fit.pair.data.source)
+        return log_weights(fit.pair, _draws_for_weights(fit)), Diagnosis()
+
+
+def _streamed_weights(fit: Fit, source: Source) -> tuple[tuple[Tensor, dict[str, Tensor]] | None, Diagnosis]:
+    """Weights on data that are read again in parts, where that is feasible; what they do not say is said."""
+    pair = fit.pair
+    rows = plates_over_rows(pair, source.size)
+    if common_plate(pair) in rows:  # each row has weights of its own, so some rows do
+        what = f"k-hat is of {pair.data.rows:,} of {source.rows:,} rows, for data are streamed"
+        return log_weights(pair, _draws_for_weights(fit)), Diagnosis((Finding("note", what, ""),))
+    plates = {s.name: {name for name, _, _ in s.plates} for s in sites_of(pair.trace_model()) if s.kind == "latent"}
+    draws = min(_WEIGHTS, _STREAMED_WEIGHTS // source.rows)
+    found, why = None, f"{source.rows:,} rows are too many to be read for {_FEWEST_STREAMED} draws"
+    if any(not rows.isdisjoint(of) for of in plates.values()):
+        why = "beside sites that all rows share, each row has its own"
+    elif draws >= _FEWEST_STREAMED:
+        found = log_weights_in_parts(pair, draws, source.once(pair.data), rows)
+        why = "not every row can be read again, or draws have no weights"
+    if found is not None:
+        return found, Diagnosis()
+    what = "k-hat was not checked, because data are streamed"
+    remedy = "Fit a part of the rows in memory to see whether the guide can follow the posterior."
+    return None, Diagnosis((Finding("caution", what, why, remedy),))
 
 
 def _joined(*diagnoses: Diagnosis) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""The records of the last reference runs, beside the tests that write them."""
+"""The record of the last reference run of each file of tests, beside it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-Rows = dict[str, Any]
 
-
-@pytest.fixture(scope="session")
-def record() -> Iterator[Rows]:
-    """By posterior, what a sampler's run gave."""
-    yield from kept("posteriors")
-
-
-@pytest.fixture(scope="session")
-def distances() -> Iterator[Rows]:
-    """By posterior, how far approximations are from it."""
-    yield from kept("approximations")
-
-
-def kept(name: str) -> Iterator[Rows]:
-    """Rows to fill; when the tests are over, they replace those on file."""
-    path = Path(__file__).with_name(f"{name}.json")
-    rows: Rows = {}
+@pytest.fixture(scope="module")
+def record(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """By posterior, what its run gave; when the file's tests are over, these rows replace those on file."""
+    rows: dict[str, Any] = {}
     yield rows
+    path = Path(request.path)
+    path = path.with_name(f"{path.stem.removeprefix('test_')}.json")
     before = json.loads(path.read_text())["posteriors"] if path.exists() else {}
     made = {"torch": torch.__version__, "python": platform.python_version(), "command": "pytest -m reference"}
     path.write_text(

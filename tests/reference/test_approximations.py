@@ -39,20 +39,20 @@ def distance(draws, reference):
 
 
 @pytest.fixture(scope="module")
-def rows(shared_data, distances):
+def rows(shared_data, record):
     for name, factory in POSTERIORDB.items():
         target = factory(shared_data)
-        distances[name] = {}
+        record[name] = {}
         for label, settings in METHODS.items():
             fit = ppzoo.fit(target.model, target.data, seed=SEED, progress=False, **settings)
             diagnosis = fit.diagnose()
-            distances[name][label] = {
+            record[name][label] = {
                 "distance": round(distance(target.read(fit.draws(1000)), target.reference), 4),
                 "gradients": int(fit.outcome.numbers["steps" if "svi" in label else "gradients"]),
                 "k_hat": round(diagnosis.numbers["k_hat"], 2),
                 "verdict": diagnosis.verdict,
             }
-    return distances
+    return record
 
 
 @pytest.mark.parametrize("label", ["pathfinder", "pathfinder, one path"])

@@ -28,7 +28,9 @@ def what_failed(pair: Pair, guide: Guide, batches: Minibatches, step: int, repli
     """
     data = batches.batch(step, replica)
     where = f"step {step:,}"
-    if not batches.fixed:
+    if batches.streamed:
+        where += f", on a batch of {data.rows} rows"
+    elif not batches.fixed:
         rows = batches.rows(step, replica)
         some = ", ".join(map(str, rows[:5].tolist()))
         where += f", on rows {some}{f', ... ({len(rows)} in all)' if len(rows) > len(rows[:5]) else ''}"

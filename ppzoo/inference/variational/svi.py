@@ -54,7 +54,8 @@ class SVI:
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         schedule: ``"cosine"``, the default where the number of steps is known, lets the rate fall to a hundredth;
             ``"constant"`` keeps it.
-        batch_size: Rows a step looks at; all of them when ``None``.
+        batch_size: Rows a step looks at; all of them when ``None``. Of a loader, which has its own, leave it out.
+        rows: How many rows a loader gives in a pass, where ``len(loader.dataset)`` does not say it.
         objective: What is maximised: ``"elbo"``; a bound by importance weights of the particles, tighter and harder
             to train, ``"iwae"``, ``"renyi"`` or, with gradients that stay sharp, ``"dreg"``; or ``"wake-sleep"``, by
             which the guide covers the posterior instead of staying inside of it.
@@ -77,6 +78,7 @@ class SVI:
     prefers_float64: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
     steps: int | str | None = None
     epochs: int | None = None
@@ -84,6 +86,7 @@ class SVI:
     optimiser: str = "adam"
     schedule: str | None = None
     batch_size: int | None = None
+    rows: int | None = None
     objective: str = "elbo"
     alpha: float | None = None
     beta: float = 1.0
@@ -95,7 +98,7 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "batch_size", "anneal"):
+        for name in ("steps", "epochs", "batch_size", "rows", "anneal"):
             value = getattr(self, name)
             if value is not None and (name, value) != ("steps", "auto"):
                 check_integer(name, value)
@@ -156,7 +159,7 @@ class SVI:
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Train the pair in place; the best state of the best replica is kept."""
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
-        replicas = begin(pair, run, self.guide, self.init, self.replicas, whole=self.batch_size is None)
+        replicas = begin(pair, run, self.guide, self.init, self.replicas, self.batch_size)
         batches = Minibatches(pair, self.batch_size, run.seed)
         for module in pair.modules().values():
             module.train()
@@ -166,10 +169,11 @@ class SVI:
         plan = self._plan(step, batches, replicas, run.seed, most, settles=settles)
         trainer, why = trainer_of(plan)
         training = Training(plan, trainer, most, run.keeper, batches.tolerance if settles else None)
-        training.run(run.progress, 2 * (self.anneal or 0))
         course, settling = training.course, training.settling
-        lost = course.stuck or np.isnan(course.losses).all()
-        findings = [*self._stuck(pair, replicas.guide, plan, course)] if lost else []
+        with batches.reading(training.done, most, self.replicas):
+            training.run(run.progress, 2 * (self.anneal or 0))
+            lost = course.stuck or np.isnan(course.losses).all()
+            findings = [*self._stuck(pair, replicas.guide, plan, course)] if lost else []
         course.restore_best()
         best = course.best()
         ends = settling.means() if settling is not None and settling.settled else plan.parameters
@@ -245,7 +249,7 @@ class SVI:
         objective = Objective(self.objective, self.particles, self.alpha, self.beta, annealed)
         learnt = pair.trainable(), pair.buffers()
         with kept(pair.buffers()), draws_again():  # what is run to choose a loss is no step
-            loss, notes = loss_of(pair, guide, batches, objective)
+            loss, notes = loss_of(pair.rebind(batches.some), guide, batches, objective)
         programs = (pair.model, guide)
         step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
         return step, notes

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import ppzoo
-from ppzoo.errors import StorageError
+from ppzoo.errors import FitError, StorageError
 from ppzoo.inference.native import available
 from ppzoo.inference.variational import trainers, training
 from ppzoo.inference.variational.trainers import Native, Stepwise
@@ -168,3 +171,42 @@ def test_another_run_is_refused(eager, tmp_path, monkeypatch):
         fit(regression, tmp_path / "run", steps=320)
     with pytest.raises(StorageError, match="lr"):
         fit(regression, tmp_path / "run", resume=True, steps=320, lr=0.02)
+
+
+@pytest.mark.parametrize("source", ["disk", "loader"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_rows_that_are_streamed_go_on_too(source, replicas, eager, tmp_path, monkeypatch):
+    """From disk where they were left; a loader is gone through again, and draws what it drew."""
+    np.save(tmp_path / "y.npy", Y.numpy())
+    y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    loader = DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True)
+    data = (X, y) if source == "disk" else loader
+    options = {"steps": 320, "replicas": replicas, "progress": False, "seed": 1}
+    options |= {"batch_size": 5} if source == "disk" else {}
+    whole = ppzoo.fit(regression, data, **options)
+    folder = tmp_path / "run"
+    stopping(monkeypatch, Stepwise, 3, StoppedError())
+    with pytest.raises(StoppedError):
+        ppzoo.fit(regression, data, run_dir=folder, **options)
+    again = ppzoo.fit(regression, data, run_dir=folder, resume=True, **options)
+    assert same(again, whole)
+    assert ppzoo.load(folder, model=regression).pair.data.total == 12
+
+
+def test_ctrl_c_leaves_no_thread(tmp_path, monkeypatch):
+    np.save(tmp_path / "y.npy", Y.numpy())
+    data = (X, np.load(tmp_path / "y.npy", mmap_mode="r"))
+    stopping(monkeypatch, Stepwise, 3, KeyboardInterrupt())
+    stopped = ppzoo.fit(regression, data, batch_size=5, steps=320, progress=False)
+    assert stopped.outcome.interrupted
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ppzoo")] == []
+
+
+def test_a_streamed_batch_that_fails_is_told():
+    def bad(x, y):
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(x)):
+            pyro.sample("y", dist.LogNormal(level, 1.0, validate_args=False), obs=y - 9)  # all are negative
+
+    with pytest.raises(FitError, match=r"step \d+, on a batch of \d rows: site 'y' of the model has log"):
+        ppzoo.fit(bad, DataLoader(TensorDataset(X, Y), batch_size=5), steps=100, progress=False)
