@@ -121,7 +121,7 @@ def _verdicts(record: dict[str, Any]) -> str:
         ("`W1/sd`", "Wasserstein distance of the marginals", "for the eye: it judges nothing"),
         (
             "`k-hat`",
-            "tail of the guide's importance weights",
+            "tail of its draws' importance weights",
             f"above {q.CAUTION:g} caution, above {k_hat:.2g} and its error reject",
         ),
         ("`R-hat`", "do the chains agree", f"above {c.R_HAT:g} reject"),

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     )
     from ppzoo.fitting import fit
     from ppzoo.inference.adversarial import Adversarial
+    from ppzoo.inference.approximate.approximations import MAP, Laplace, Pathfinder
+    from ppzoo.inference.approximate.importance import Importance
     from ppzoo.inference.em import EM
     from ppzoo.inference.exact import Exact
     from ppzoo.inference.mcmc.pyro_nuts import PyroNUTS
@@ -63,12 +65,16 @@ _HOMES = {
     "Fit": "ppzoo.result",
     "FitError": "ppzoo.errors",
     "HMC": "ppzoo.inference.mcmc.samplers",
+    "Importance": "ppzoo.inference.approximate.importance",
+    "Laplace": "ppzoo.inference.approximate.approximations",
     "MAMS": "ppzoo.inference.mcmc.samplers",
+    "MAP": "ppzoo.inference.approximate.approximations",
     "ModelError": "ppzoo.errors",
     "NUTS": "ppzoo.inference.mcmc.samplers",
     "NotFittedError": "ppzoo.errors",
     "OptionError": "ppzoo.errors",
     "PPZooError": "ppzoo.errors",
+    "Pathfinder": "ppzoo.inference.approximate.approximations",
     "PyroNUTS": "ppzoo.inference.mcmc.pyro_nuts",
     "SVI": "ppzoo.inference.variational.svi",
     "SiteTable": "ppzoo.checking",
@@ -88,7 +94,8 @@ _HOMES = {
 __all__ = [  # noqa: RUF022  # grouped by what a reader looks for
     "fit", "compare", "calibrate", "check", "load",
     "create_model", "list_models", "model_card", "load_dataset", "list_datasets",
-    "SVI", "NUTS", "HMC", "MAMS", "ChEES", "PyroNUTS", "Exact", "EM", "Adversarial",
+    "SVI", "NUTS", "HMC", "MAMS", "ChEES", "PyroNUTS", "MAP", "Laplace", "Pathfinder", "Importance",
+    "Exact", "EM", "Adversarial",
     "Fit", "Comparison", "Calibration", "Diagnosis", "Finding", "SiteTable", "Card", "Dataset",
     "PPZooError", "DataError", "OptionError", "ModelError", "NotFittedError", "FitError", "StorageError",
 ]  # fmt: skip

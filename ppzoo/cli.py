@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+_LOOKED_UP = ("guide", "proposal", "option")  # what stands for something else than its text
 _ROWS = 40  # parameters that are printed
 _HELP = """Fit latent-variable models in Pyro by SVI and by MCMC, and read whether to believe the answer.
 
@@ -137,7 +138,10 @@ def check(model: Model, **given: Any) -> Answer:
 def fit(
     model: Model,
     method: Annotated[
-        str, typer.Option(help="svi, nuts, hmc, mams, chees, exact, em, adversarial or pyro-nuts.")
+        str,
+        typer.Option(
+            help="svi, nuts, hmc, mams, chees, pyro-nuts, map, laplace, pathfinder, importance, exact, em, adversarial."
+        ),
     ] = "svi",
     **given: Any,
 ) -> Answer:
@@ -247,7 +251,7 @@ def _fits(model: str, names: Sequence[str], given: Mapping[str, Any], *, run_dir
     """The model fitted by each method; whatever can be wrong with any of them is said before the first begins."""
     seed = check_seed(parse_value(given.get("seed", "0")))
     files = UserFiles(seed)
-    methods = make_methods(names, _method_options(given, files))
+    methods = make_methods(names, _method_options(given, files) | _proposal(model, given))
     program, data = _model_and_data(model, given, seed=seed, files=files)
     for method in methods.values():
         method.check_model(program)
@@ -262,12 +266,19 @@ def _fits(model: str, names: Sequence[str], given: Mapping[str, Any], *, run_dir
 
 
 def _method_options(given: Mapping[str, Any], files: UserFiles) -> dict[str, Any]:
-    options = {name: parse_value(given[name]) for name in METHOD if name in given and name not in ("guide", "option")}
+    options = {name: parse_value(given[name]) for name in METHOD if name in given and name not in _LOOKED_UP}
     for name, value in parse_pairs("--option", given.get("option", ())).items():
         if name in options:
             raise OptionError("is given twice", argument=name, got=f"{options[name]!r} and {value!r}")
         options[name] = value
     return options | _guide(given, files)
+
+
+def _proposal(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved fit to weigh, of the same model."""
+    if "proposal" not in given:
+        return {}
+    return {"proposal": _load(given["proposal"], {"model": model} if is_file_object(model) else {})}
 
 
 def _guide(given: Mapping[str, Any], files: UserFiles) -> dict[str, Any]:

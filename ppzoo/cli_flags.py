@@ -37,7 +37,10 @@ DATA = {
     "target": flag("The column of a table that becomes y; the others stay in x.", metavar="COLUMN"),
     "set": flag("An option of the model, such as latents=8.", kind=list[str], metavar="NAME=VALUE"),
     "device": flag("cpu, cuda, or for samplers auto.", metavar="DEVICE"),
-    "dtype": flag("float32 or float64. Default: the data's; float64 for samplers, exact and em.", metavar="DTYPE"),
+    "dtype": flag(
+        "float32 or float64. Default: the data's for svi and adversarial, else float64.",
+        metavar="DTYPE",
+    ),
 }
 METHOD = {
     "guide": _value(
@@ -52,8 +55,9 @@ METHOD = {
     "particles": _value("Draws of the guide per step (svi).", "INT"),
     "chains": _value("Number of chains (nuts, hmc, mams, chees).", "INT"),
     "warmup": _value("Steps per chain that adapt and are not kept (nuts, hmc, mams, chees).", "INT"),
-    "draws": _value("Draws per chain (nuts, hmc, mams, chees).", "INT"),
+    "draws": _value("Draws per chain (nuts, hmc, mams, chees), or in all (laplace, pathfinder, importance).", "INT"),
     "target_accept": _value("Acceptance that the step size is tuned to (nuts, hmc, mams, chees).", "FLOAT"),
+    "proposal": _value("The fit whose draws are weighed, as --out has written it (importance).", "FOLDER"),
     "option": _value("Any other option of the method.", "NAME=VALUE", list[str]),
 }  # fmt: skip
 RUN = {

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Fitted", "compare"]
 
 _NUMBERS = ("k_hat", "r_hat", "ess_bulk", "ess_tail", "divergences")
+_BARE = "without continuous latent sites"
+_HELD_OUT = "Leave it out, or compare held-out densities: fit.log_prob(x_test).mean()."
+_SPREAD = 'Leave it out, or fit by method="laplace", whose draws are around the mode.'
 _GAPS = ["gap_mcse", "gap_sd", "sd_ratio", "sd_gap_mcse", "wasserstein"]
 
 
@@ -261,8 +264,8 @@ def _sites(trees: Mapping[str, xr.DataTree], fits: Mapping[str, Fitted]) -> tupl
             raise ModelError(
                 "has no posterior to compare",
                 argument=f"fits[{name!r}]",
-                got=f"a fit by {fits[name].method.name} without continuous latent sites",
-                remedy="Leave it out, or compare held-out densities: fit.log_prob(x_test).mean().",
+                got=f"a fit by {fits[name].method.name} {'that is one point' if found else _BARE}",
+                remedy=_SPREAD if found else _HELD_OUT,
             )
     first, *others = shapes.values()
     shared = [name for name, shape in first.items() if all(found.get(name) == shape for found in others)]

@@ -56,12 +56,12 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
             :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names. SVI also takes rows that are
             not in memory: with ``batch_size`` a NumPy memory map among these is read a few rows at a time; and a
             ``DataLoader``, or what else can be gone through again and again, gives batches.
-        method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"mams"``, ``"chees"``, ``"exact"``, ``"em"``,
-            ``"adversarial"``), or a value with options.
+        method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"mams"``, ``"chees"``, ``"map"``, ``"laplace"``,
+            ``"pathfinder"``, ``"importance"``, ``"exact"``, ``"em"``, ``"adversarial"``), or a value with options.
         seed: Decides everything random, ``0 <= seed < 2**64``.
         device: ``"cpu"``, ``"cuda"``, or for samplers ``"auto"``: a GPU if there is one and the chains times the size
             of the model are worth it, by an estimate that a note tells.
-        dtype: Floating type of the run. ``None`` follows the data; NUTS and closed forms then prefer float64.
+        dtype: Floating type of the run. ``None`` follows the data; most methods but SVI then prefer float64.
         progress: ``None`` shows a bar on a terminal, ``True`` plain lines elsewhere too, ``False`` nothing.
         run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, and the
             state of SVI every five seconds, in ``<run_dir>.unfinished``.

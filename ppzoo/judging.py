@@ -69,6 +69,8 @@ def _judge_program(fit: Fit) -> Diagnosis:
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:
+    if fit.outcome.draws is not None and "log_q" not in fit.outcome.statistics:
+        return Diagnosis()  # a point, or chosen by weights: the method has said how far to trust it
     found, source = fit.weighed, fit.pair.data.source
     if found is not None and found.is_point:
         return Diagnosis((_POINT,), {})

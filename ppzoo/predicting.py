@@ -167,7 +167,7 @@ def _from_guide(pair: Pair, n: int, given: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _at_most(fit: Fit, draws: int | None) -> int:
-    if draws is not None or fit.outcome.draws is None:
+    if draws is not None or fit.outcome.draws is None or fit.kind == "point":
         return draws or _DRAWS
     chains, n = next(iter(fit.outcome.draws.values())).shape[:2]
     return min(_DRAWS, chains * n)

@@ -87,9 +87,9 @@ class Fit:
 
     @property
     def kind(self) -> Kind:
-        """``"mcmc"`` (Markov chains), ``"draws"`` (independent draws of a guide) or ``"point"`` (parameters only)."""
+        """``"mcmc"`` (Markov chains), ``"draws"`` (independent ones) or ``"point"`` (one value, or parameters only)."""
         if self.outcome.draws is not None:
-            return "mcmc"
+            return self.outcome.kind
         return "draws" if self._latent() else "point"
 
     @functools.cached_property
@@ -123,15 +123,15 @@ class Fit:
         each of its draws. Where data were streamed, the sites of a row are those of the rows that stood for all.
 
         Args:
-            n: How many; all of a sampler's draws, or 1,000 of a guide's, when ``None``.
+            n: How many; all that were made, or 1,000 of a guide's, when ``None``. Of a mode, all are the same.
 
         Raises:
-            OptionError: If a sampler drew fewer than ``n``.
+            OptionError: If fewer than ``n`` were made.
             ModelError: If the fit has no latent site.
         """
         if n is not None:
             check_integer("n", n)
-        if self.kind == "point":
+        if not self._latent():
             raise ModelError(
                 "has no latent site to draw",
                 argument="fit",
@@ -225,7 +225,7 @@ class Fit:
             FitError: If the weights are useless, k-hat being above its threshold.
         """
         check_flag("corrected", corrected)
-        frame = summarise(parameter_tree(self) if self.kind == "point" else self.posterior_tree, kind=self.kind)
+        frame = summarise(self.posterior_tree if self._latent() else parameter_tree(self), kind=self.kind)
         return frame.join(corrected_estimates(self)) if corrected else frame
 
     def loo(self, var_name: str | None = None) -> ELPDData:
@@ -268,8 +268,8 @@ class Fit:
 
     @functools.cached_property
     def enumeration(self) -> Enumeration | None:
-        """How a sampler summed out the discrete sites; ``None`` for other fits and for programs without any."""
-        if self.outcome.draws is None:
+        """How the discrete sites that were drawn had been summed out; ``None`` where none were drawn."""
+        if self.outcome.draws is None or self.kind == "point":
             return None
         with self.world("sites"):
             discrete = any(site.kind == "discrete" for site in sites_of(self.pair.trace_model()))
@@ -301,7 +301,7 @@ class Fit:
         return judge(self)
 
     def chains(self, n: int) -> dict[str, Tensor]:
-        """Latent draws as ``(C, S, ...)``; one chain for a guide, empty for a point."""
+        """Latent draws as ``(C, S, ...)``; one chain if they are independent, empty for parameters only."""
         if self.outcome.draws is not None:
             return self.outcome.draws
         if not self._latent():
@@ -314,22 +314,23 @@ class Fit:
             with self.world(stream):
                 return {name: value[0] for name, value in self.chains(n or _DRAWS).items()}
         flat = {name: value.flatten(0, 1) for name, value in self.outcome.draws.items()}
-        total = len(next(iter(flat.values())))
         if n is None:
             return flat
-        if n > total:
-            raise OptionError("more draws than the sampler made", argument="n", got=n, expected=f"at most {total}")
+        if self.kind == "point":
+            return {name: value.repeat_interleave(n, 0) for name, value in flat.items()}
+        if n > (total := len(next(iter(flat.values())))):
+            raise OptionError("more draws than were made", argument="n", got=n, expected=f"at most {total}")
         with self.world(stream):
             chosen = torch.randperm(total, device="cpu")[:n]
         return {name: value[chosen.to(value.device)] for name, value in flat.items()}
 
     def _latent(self) -> bool:
-        return self.outcome.draws is not None or (self.pair.guide is not None and self._guide_sites > 0)
+        return self.outcome.draws is not None or (self.pair.guide is not None and self._guide_draws)
 
     @functools.cached_property
-    def _guide_sites(self) -> int:
+    def _guide_draws(self) -> bool:
         with self.world("sites"):
-            return len(draw_guide(self.pair, 1).values)
+            return bool(draw_guide(self.pair, 1).values)
 
     @contextmanager
     def world(self, stream: str) -> Iterator[None]:

@@ -24,6 +24,7 @@ from torch import Tensor
 import ppzoo
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.datasets.streams import RowsElsewhere
+from ppzoo.diagnostics.arviz import Kind
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import PPZooError, StorageError
 from ppzoo.inference.methods import METHODS, method_value
@@ -70,6 +71,7 @@ def save_fit(fit: Fit, path: str | os.PathLike[str]) -> Path:
         "seconds": fit.seconds,
         "notes": list(fit.notes),
         "sampled": outcome.draws is not None,
+        "draws_kind": outcome.kind,
         "numbers": outcome.numbers,
         "findings": [dataclasses.asdict(finding) for finding in outcome.findings],
         "data": layout,
@@ -163,6 +165,7 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         raise _damaged(path, "does not hold what a saved fit holds", f"draws of {sorted(sampled)}")
     outcome = Outcome(
         draws=sampled or None,
+        kind=_kind(manifest),
         statistics=_under("statistics.", draws),
         losses=None if losses is None else losses.numpy(),
         numbers={name: float(number) for name, number in manifest["numbers"].items()},
@@ -210,9 +213,16 @@ def _method(manifest: Any, guide: Any, path: str | os.PathLike[str]) -> Method:
                 "ppzoo.load(path, guide=...), or --guide file.py:object",
             )
         options["guide"] = guide
-    if options.get("init") == _OWN:
-        del options["init"]  # the fit that the chains began at is not kept; a note names it
+    for name in ("init", "proposal"):  # the fit that it began with is not kept; a note names it
+        if options.get(name) == _OWN:
+            del options[name]
     return method_value(manifest["method"], options)
+
+
+def _kind(manifest: Any) -> Kind:
+    """What the draws are; older folders do not say, and hold those of Markov chains."""
+    kinds: dict[str, Kind] = {"mcmc": "mcmc", "draws": "draws", "point": "point"}
+    return kinds[manifest.get("draws_kind", "mcmc")]
 
 
 def _make(source: Any, path: str | os.PathLike[str]) -> Any:

@@ -18,8 +18,8 @@ from ppzoo.diagnostics.approximation import is_borderline, is_usable, k_hat_thre
 from ppzoo.diagnostics.arviz import scalars
 from ppzoo.diagnostics.reweighting import weighted_estimates
 from ppzoo.errors import FitError, ModelError
-from ppzoo.inference.draws import common_plate, log_weights
 from ppzoo.inference.program import sites_of
+from ppzoo.inference.weights import common_plate, log_weights
 from ppzoo.tree import weighed_tree
 from ppzoo.weighing_streamed import streamed_weights
 
@@ -67,6 +67,8 @@ def weigh(fit: Fit) -> Weighed | None:
     """
     if fit.kind != "draws":
         return None
+    if fit.outcome.draws is not None:
+        return _known(fit)
     with fit.world("sites"):
         sites, plate = list(sites_of(fit.pair.trace_model())), common_plate(fit.pair)
     sizes = {name: size for site in sites for name, _, size in site.plates}
@@ -177,6 +179,15 @@ def _whole(fit: Fit, verb: str) -> Weighed:
             remedy=remedy,
         )
     return found
+
+
+def _known(fit: Fit) -> Weighed | None:
+    """Of draws whose densities the method told."""
+    told, drawn = fit.outcome.statistics, fit.outcome.draws or {}
+    if "log_q" not in told:
+        return None
+    weights = (told["lp"] - told["log_q"])[0].double().numpy(force=True)
+    return Weighed(weights, {name: value[0] for name, value in drawn.items()})
 
 
 def _weighed(fit: Fit, n: int, attempt: int) -> Weighed | None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ppzoo.diagnostics.diagnosis import Finding
-from ppzoo.inference.draws import common_plate, log_weights, log_weights_in_parts
 from ppzoo.inference.program import sites_of
 from ppzoo.inference.rows import plates_over_rows
+from ppzoo.inference.weights import common_plate, log_weights, log_weights_in_parts
 
 if TYPE_CHECKING:
     from ppzoo.datasets.arguments import Source

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from math import lgamma
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_fit_diagnose_and_sample_of_a_saved_fit(coin, monkeypatch):
     assert without.exit_code == 2
     assert "StorageError" in without.stderr
     assert "--model file.py:object" in without.stderr
+
+
+def test_a_saved_fit_is_weighed(coin):
+    """Beta(1, 1) and 10 of 15 heads in one column: the evidence is that of the Beta function, twice."""
+    common = ["coin.py:coin", "--data", "throws.csv", "--quiet"]
+    assert run("fit", *common, "--method", "laplace", "--out", "runs/a").exit_code in (0, 3)
+    result = run("fit", *common, "--method", "importance", "--proposal", "runs/a", "--json", "--draws", "500")
+    numbers = json.loads(result.stdout)["diagnosis"]["numbers"]
+    heads = np.loadtxt("throws.csv", delimiter=",", skiprows=1).sum(0)
+    exact = sum(lgamma(h + 1) + lgamma(21 - h) - lgamma(22) for h in heads)
+    assert abs(numbers["log_evidence"] - exact) < 4 * numbers["log_evidence_error"]
+    without = run("fit", *common, "--method", "importance")
+    assert without.exit_code == 2
+    assert "proposal: is needed" in without.stderr
 
 
 def test_a_program_that_cannot_be_sampled_says_what_can_be_done(coin):

@@ -29,6 +29,11 @@ def test_every_flag_is_an_option_of_the_methods_that_its_help_names():
     for name, kind in METHOD.items():
         if name != "option":
             having = {method for method, known in fields.items() if name in known} - {"pyro-nuts"}
-            named = set(re.findall(r"\b(svi|nuts|hmc|mams|chees|em|adversarial)\b", kind.__metadata__[0].help))
+            named = set(
+                re.findall(
+                    r"\b(svi|nuts|hmc|mams|chees|laplace|pathfinder|importance|em|adversarial)\b",
+                    kind.__metadata__[0].help,
+                )
+            )
             assert named == having or name == "guide"
             assert having, f"no method has {name}"

@@ -237,6 +237,11 @@ def test_a_folder_that_cannot_be_written_is_said_first(tmp_path):
         (lambda: {"nuts": nuts(), "svi": svi(y=Y + 1)}, DataError, "the fits saw different data"),
         (lambda: {"nuts": nuts(), "svi": svi(y=Y[:2])}, DataError, r"got y \(2,\); expected the values of .*y \(3,\)"),
         (lambda: {"nuts": nuts(), "em": FakeFit("point", {})}, ModelError, r"fits\['em'\]: has no posterior"),
+        (
+            lambda: {"nuts": nuts(), "map": FakeFit("point", posterior(0, 1, 1))},
+            ModelError,
+            "one point.*laplace",
+        ),
         (lambda: {"em": FakeFit("point", {}), "ml": FakeFit("point", {})}, ModelError, "has no posterior to compare"),
         (
             lambda: {"a": FakeFit("draws", {"a": np.zeros((1, 9))}), "b": FakeFit("draws", {"b": np.zeros((1, 9))})},

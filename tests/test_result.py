@@ -95,7 +95,7 @@ def test_how_many_draws(svi, nuts):
     few = nuts.draws(7)["mu"]
     assert bool(torch.isin(few, nuts.draws()["mu"]).all())
     assert len(set(few.tolist())) > 1
-    with pytest.raises(OptionError, match="n: more draws than the sampler made; got 101; expected at most 100"):
+    with pytest.raises(OptionError, match="n: more draws than were made; got 101; expected at most 100"):
         nuts.draws(101)
     for bad in (0, -1, 2.5, "3"):
         with pytest.raises(OptionError, match="n: must be a whole number"):

@@ -1,7 +1,7 @@
 """Is the approximation close enough to the posterior for its intervals to be used?
 
-The importance weights of draws from the guide, log w = log p(x, z) - log q(z), tell: the heavier their right tail,
-the less the guide covers the posterior. Its tail index is estimated as k-hat (Yao, Vehtari, Simpson, Gelman 2018,
+The importance weights of its draws, log w = log p(x, z) - log q(z), tell: the heavier their right tail, the less it
+covers the posterior. Its tail index is estimated as k-hat (Yao, Vehtari, Simpson, Gelman 2018,
 https://arxiv.org/abs/1802.02538; thresholds from Vehtari, Simpson, Gelman, Yao, Gabry 2024,
 https://jmlr.org/papers/v25/19-556.html), which has an error of its own: near a threshold the verdict says so. R-hat and
 ESS are not here: of independent draws they are perfect and empty.
@@ -44,6 +44,7 @@ STILL_FALLING = 4.0  # standard errors
 FALL = 0.05  # nats: what a mean that is 0.3 sd off costs, 0.3² / 2
 BATCHES = 10
 ROWS_CAUTION, ROWS_REJECT = 0.01, 0.05
+_MISSED = "the approximation misses the posterior: do not use its intervals"
 RICHER = "Use a richer guide, reparameterise, or run MCMC."
 
 
@@ -77,7 +78,7 @@ def pareto_k(log_weights: ArrayLike) -> float:
             argument="log_weights",
             got=f"shape {weights.shape}",
             expected=f"shape (S,) with S >= {FEWEST_WEIGHTS}",
-            remedy="Draw more from the guide; 1000 draws are usual.",
+            remedy="Make more draws; 1000 are usual.",
         )
     top = float(weights.max())
     if not math.isfinite(top):
@@ -166,7 +167,7 @@ def diagnose_approximation(
     skipped: int = 0,
     steps: int = 0,
 ) -> Diagnosis:
-    """Judge a variational fit by its importance weights and by its loss.
+    """Judge an approximation by its importance weights, and by its loss where it was trained.
 
     * reject: k-hat above min(1 - 1 / log10 S, 0.7) beyond doubt, its 90 % interval being above (do not use the
       intervals); for weights by row k-hat above it in more than 5 % of the rows; weights that are not finite; a last
@@ -257,19 +258,19 @@ def _single(k: float, draws: int) -> Iterator[Finding]:
     known = f"k-hat {k:.2f}" if low == high else f"k-hat {k:.2f} ± {k_hat_error(k, draws):.2f}"
     if low > threshold:
         evidence = f"{known} > {threshold:.2f}; {_needed(k, draws)}"
-        yield Finding("reject", "the guide misses the posterior: do not use its intervals", evidence, RICHER)
+        yield Finding("reject", _MISSED, evidence, RICHER)
     elif high > threshold:
         evidence = f"{known} is within its error of {threshold:.2f}, from {draws:,} draws; {_needed(k, draws)}"
-        yield Finding("caution", "whether the guide misses the posterior is uncertain", evidence, RICHER)
+        yield Finding("caution", "whether the approximation misses the posterior is uncertain", evidence, RICHER)
     elif k > CAUTION:
         evidence = f"{known} > {CAUTION}; {_needed(k, draws)}"
-        yield Finding("caution", "the guide covers the posterior only roughly", evidence, RICHER)
+        yield Finding("caution", "the approximation covers the posterior only roughly", evidence, RICHER)
     elif high > CAUTION:
         evidence = f"{known} is within its error of {CAUTION}, from {draws:,} draws"
-        yield Finding("note", "the guide may cover the posterior only roughly", evidence)
+        yield Finding("note", "the approximation may cover the posterior only roughly", evidence)
     elif k == -math.inf:
         evidence = f"the log weights differ by less than {CONSTANT:g} nats"
-        yield Finding("note", "the guide is the posterior, up to its normalising constant", evidence)
+        yield Finding("note", "the approximation is the posterior, up to its normalising constant", evidence)
 
 
 def _needed(k: float, draws: int) -> str:
@@ -285,9 +286,9 @@ def _rows(k: NDArray[np.float64], threshold: float, numbers: dict[str, float]) -
     if share > ROWS_CAUTION:
         evidence = f"k-hat > {threshold:.2f} in {share:.1%} of {k.size} rows, worst {k.max():.2f}"
         if share > ROWS_REJECT:
-            yield Finding("reject", "the guide misses the posterior: do not use its intervals", evidence, RICHER)
+            yield Finding("reject", _MISSED, evidence, RICHER)
         else:
-            yield Finding("caution", "the guide misses the posterior of some rows", evidence, RICHER)
+            yield Finding("caution", "the approximation misses the posterior of some rows", evidence, RICHER)
 
 
 def _losses(losses: NDArray[np.float64], numbers: dict[str, float]) -> Iterator[Finding]:

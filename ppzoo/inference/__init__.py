@@ -7,7 +7,8 @@ losses, statistics and findings. Methods never import a concrete model; they loo
 
 Samplers and whatever else looks at a posterior stand on its log density: ``density`` has it over named unconstrained
 values, ``flat`` over one vector per chain, by the fastest of three roads; ``graph`` traces and simplifies, ``native``
-compiles, ``mcmc`` samples. ``variational`` trains a guide.
+compiles, ``mcmc`` samples. ``variational`` trains a guide, ``approximate`` finds a mode and normals near it, and
+weighs draws.
 
 Shapes: ``S`` draws, ``C`` chains, ``N`` rows. Log densities, losses and bounds are in nats.
 """

@@ -42,12 +42,15 @@ class Density:
         shapes: Shape of each continuous latent site's unconstrained value, in the order of the program.
         plates: Number of dimensions that plates use.
         enumeration: How discrete sites are summed out; ``None`` without any.
+        jacobian: Whether the Jacobians count. Without them it is the density of the constrained values, at the places
+            where the unconstrained ones put them: for looking for its mode, not for sampling.
     """
 
     sites: tuple[Site, ...]
     shapes: dict[str, torch.Size]
     plates: int
     enumeration: Enumeration | None
+    jacobian: bool
     _program: Callable[[], poutine.Trace]
     _log_prob: Callable[[poutine.Trace], Tensor]
 
@@ -106,7 +109,7 @@ class Density:
     def _run(self, u: dict[str, Tensor]) -> tuple[poutine.Trace, list[Tensor]]:
         with _Substitute(u) as substitute:
             trace = self._program()
-        return trace, substitute.log_jacobians
+        return trace, substitute.log_jacobians if self.jacobian else []
 
     def unconstrain(self, trace: poutine.Trace) -> dict[str, Tensor]:
         """The unconstrained values of a run of the program."""
@@ -161,8 +164,8 @@ class SiteReport:
     gradient_finite: bool | None
 
 
-def density_of(pair: Pair) -> Density:
-    """The density of the pair's program.
+def density_of(pair: Pair, *, jacobian: bool = True) -> Density:
+    """The density of the pair's program, over unconstrained values unless ``jacobian`` says otherwise.
 
     Raises:
         ModelError: If there is no continuous latent site, a discrete one cannot be enumerated or is marked not to be,
@@ -208,7 +211,7 @@ def density_of(pair: Pair) -> Density:
         first = trace_program()
     evaluator = TraceEinsumEvaluator(first, has_enumerable_sites=discrete, max_plate_nesting=depth)
     enumeration = enumeration_of(first, sites) if discrete else None
-    return Density(sites, shapes, depth, enumeration, trace_program, evaluator.log_prob)
+    return Density(sites, shapes, depth, enumeration, jacobian, trace_program, evaluator.log_prob)
 
 
 def find_start(density: Density, pair: Pair) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a fitted pair says, draw by draw: latent values, likelihoods, predictions, importance weights.
+"""What a fitted pair says, draw by draw: latent values, likelihoods, predictions.
 
 Every quantity is a function of one draw, mapped over all of them: by ``torch.func.vmap`` where the program allows it,
 else one draw at a time. Both give the same numbers; :class:`Mapped` says which road was taken.
@@ -7,33 +7,33 @@ else one draw at a time. Both give the same numbers; :class:`Mapped` says which 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of, trace_of
 
 __all__ = [
     "Mapped",
-    "common_plate",
+    "densities",
     "draw_guide",
     "evaluate",
-    "log_weights",
-    "log_weights_in_parts",
+    "factors_of",
+    "guide_of",
     "map_draws",
     "predict",
     "simulate",
 ]
 
-_ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
+ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
 
 _EMPTY = frozenset({torch.empty, torch.empty_like, Tensor.new, Tensor.new_empty})
 _DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor, to the type checker a tensor
@@ -73,7 +73,7 @@ def map_draws(function: Callable[[Values], Values], draws: Values, n: int) -> Ma
         warnings.filterwarnings("ignore", message="There is a performance drop")  # vmap loops over some operation
         mapped = torch.func.vmap(one, randomness="different")
         made = {name: value.new_empty((n, *value.shape)) for name, value in first.items()}
-        step = max(1, _ELEMENTS_AT_ONCE // max(1, size))
+        step = max(1, ELEMENTS_AT_ONCE // max(1, size))
         for begin in range(0, n, step):
             part = slice(begin, begin + step)
             for name, value in mapped({name: value[part] for name, value in inputs.items()}).items():
@@ -97,7 +97,7 @@ def draw_guide(pair: Pair, n: int, given: Values | None = None) -> Mapped:
     wanted = {s.name for s in sites_of(pair.trace_model()) if s.kind in ("latent", "discrete")}
 
     def one(values: Values) -> Values:
-        trace = trace_of(poutine.condition(_guide(pair), values), pair.data)
+        trace = trace_of(poutine.condition(guide_of(pair), values), pair.data)
         return {s.name: s.value for s in sites_of(trace) if s.kind != "observed" and s.name in wanted}
 
     return map_draws(one, given or {}, n)
@@ -107,7 +107,7 @@ def draw_guide(pair: Pair, n: int, given: Values | None = None) -> Mapped:
 def evaluate(pair: Pair, draws: Values, n: int, kinds: Collection[str] = ("value", "prior", "likelihood")) -> Mapped:
     """Per draw: ``value/<site>`` of deterministic sites, ``prior/<site>`` and ``likelihood/<site>`` log densities.
 
-    Those of the ``kinds`` that are wanted.
+    Those of the ``kinds`` that are wanted; ``factor/<name>`` is what ``pyro.factor`` adds to the density.
 
     Finite discrete sites that the draws do not hold are summed out of the pointwise likelihood where that is
     defined: one observed site, in the same plates as every such site, on which no site with draws depends. Elsewhere
@@ -116,7 +116,7 @@ def evaluate(pair: Pair, draws: Values, n: int, kinds: Collection[str] = ("value
     sites = list(sites_of(pair.trace_model()))
 
     def one(values: Values) -> Values:
-        found = _densities(pair, sites, values)
+        found = densities(pair, sites, values)
         return {name: value for name, value in found.items() if name.partition("/")[0] in kinds}
 
     return map_draws(one, draws, n)
@@ -148,111 +148,35 @@ def simulate(pair: Pair, n: int) -> Values:
     return map_draws(one, {}, n).values
 
 
-@torch.no_grad()
-def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
-    """``log p(x, z) - log q(z)`` for ``n`` draws of the guide, and the draws.
-
-    The weights are ``(S,)``, or ``(S, N)`` where rows are independent.
-
-    ``None`` where a site of the guide is scaled, or a discrete site cannot be summed out row by row, or stands beside a
-    factor: these are no importance weights.
-    """
-    if not _weighable(pair):
-        return None
-    plate, sites = common_plate(pair), list(sites_of(pair.trace_model()))
-    by_name = {s.name: s for s in sites}
-
-    def one(_: Values) -> Values:
-        guide = trace_of(_guide(pair), pair.data)
-        guide.compute_log_prob()
-        drawn = list(sites_of(guide))
-        values = {s.name: s.value for s in drawn if s.name in by_name}
-        log_q = sum((_to_plate(nodes_of(guide)[s.name]["log_prob"], s, plate) for s in drawn), torch.zeros(()))
-        log_p = sum(
-            (
-                value.sum() if name.startswith("factor/") else _to_plate(value, by_name[name.partition("/")[2]], plate)
-                for name, value in _densities(pair, sites, values).items()
-                if not name.startswith("value/")
-            ),
-            torch.zeros(()),
+def factors_of(trace: poutine.Trace) -> list[Site]:
+    """A run's ``pyro.factor`` statements: terms of the density that belong to no site."""
+    return [
+        Site(
+            name,
+            "factor",
+            node["fn"],
+            node["value"],
+            tuple(node["fn"].batch_shape),
+            tuple((f.name, f.dim, f.size) for f in node["cond_indep_stack"] if f.vectorized),
         )
-        return {**values, "": log_p - log_q}
+        for name, node in nodes_of(trace).items()
+        if node["type"] == "sample" and isinstance(node["fn"], Unit)
+    ]
 
-    found = dict(map_draws(one, {}, n).values)
-    return found.pop(""), found
 
+def guide_of(pair: Pair) -> Callable[..., Any]:
+    """The guide of a pair.
 
-@torch.no_grad()
-def log_weights_in_parts(
-    pair: Pair, n: int, parts: Iterator[Arguments], rows: frozenset[str]
-) -> tuple[Tensor, Values] | None:
-    """As :func:`log_weights`, ``(S,)``, of data that come in parts, where no latent site is of a row.
-
-    Args:
-        pair: On rows that stand for all.
-        n: Number of draws ``S``.
-        parts: Each row once.
-        rows: The plates over rows: what is outside of them counts once.
+    Raises:
+        ModelError: If it has none.
     """
-    part = next(parts, None)
-    if part is None or not _weighable(pair):
-        return None
-    names = {s.name for s in sites_of(pair.trace_model())}
-
-    def draw(_: Values) -> Values:
-        guide = trace_of(_guide(pair), pair.data)
-        guide.compute_log_prob()
-        drawn = [s for s in sites_of(guide) if s.name in names]
-        log_q = sum((nodes_of(guide)[s.name]["log_prob"].sum() for s in drawn), torch.zeros(()))
-        return {**{s.name: s.value for s in drawn}, "": -log_q}
-
-    found = dict(map_draws(draw, {}, n).values)
-    weights, counted = found.pop("").double(), False
-    while part is not None:
-        weights = weights + _log_density(pair.rebind(part), found, n, rows, again=counted)
-        part, counted = next(parts, None), True
-    return weights, found
-
-
-def _log_density(pair: Pair, draws: Values, n: int, rows: frozenset[str], *, again: bool) -> Tensor:
-    """Of each draw, ``(S,)``: of every statement, or ``again`` for other rows, of those in the plates over rows."""
-    sites = list(sites_of(pair.trace_model()))
-    inside = {s.name for s in sites if not rows.isdisjoint(name for name, _, _ in s.plates)}
-
-    def one(values: Values) -> Values:
-        terms = {name.partition("/")[::2]: value for name, value in _densities(pair, sites, values).items()}
-        wanted = [v for (kind, site), v in terms.items() if kind != "value" and (not again or site in inside)]
-        return {"": sum((value.sum().double() for value in wanted), torch.zeros((), dtype=torch.float64))}
-
-    step = max(1, _ELEMENTS_AT_ONCE // max(1, pair.data.rows))
-    some = [{name: value[begin : begin + step] for name, value in draws.items()} for begin in range(0, n, step)]
-    return torch.cat([map_draws(one, part, min(step, n - i * step)).values[""] for i, part in enumerate(some)])
-
-
-def common_plate(pair: Pair) -> str | None:
-    """The outermost plate that holds every latent and observed site, if one does and there are latent sites.
-
-    A guide that draws all rows at once, by a site outside of the plate, has none; nor has a program with a factor.
-    """
-    trace = pair.trace_model()
-    sites = [s for s in sites_of(trace) if s.kind != "deterministic"]
-    if _factors(trace) or not any(s.kind in ("latent", "discrete") for s in sites):
-        return None
-    if pair.guide is not None:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            sites += sites_of(trace_of(pair.guide, pair.data))
-    shared = set.intersection(*({name for name, _, _ in s.plates} for s in sites))
-    dims = {name: dim for s in sites for name, dim, _ in s.plates if name in shared}
-    return min(dims, key=lambda name: dims[name], default=None)
-
-
-def _guide(pair: Pair) -> Callable[..., Any]:
     if pair.guide is None:
         raise ModelError("has no guide to draw from", argument="fit")
     return pair.guide
 
 
-def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
+def densities(pair: Pair, sites: list[Site], values: Values) -> Values:
+    """What :func:`evaluate` gives for one draw, of every kind."""
     hidden = [s for s in sites if s.kind == "discrete" and s.name not in values]
     depth = max((-dim for s in sites for _, dim, _ in s.plates), default=0)
     model: Callable[..., Any] = poutine.condition(
@@ -266,28 +190,23 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
     nodes = nodes_of(trace)
     drawn = [s for s in sites if s.kind != "observed" and s not in hidden]
     free = [s for s in drawn if not hidden or not _enumerated(nodes[s.name], s, depth)]
-    found: Values = {f"factor/{name}": nodes[name]["log_prob"] for name in _factors(trace)}
+    found: Values = {}
     for site in free:
         if site.kind == "deterministic":
             found[f"value/{site.name}"] = nodes[site.name]["value"]
         else:
             found[f"prior/{site.name}"] = nodes[site.name]["log_prob"]
-    summable = _summable(sites, hidden) and all(s in free for s in drawn if s.kind != "deterministic")
+    factors = {f.name: nodes[f.name]["log_prob"] for f in factors_of(trace)}
+    known = {name: value for name, value in factors.items() if not hidden or value.dim() <= depth}
+    found |= {f"factor/{name}": value for name, value in known.items()}
+    apart = len(known) == len(factors) and all(s in free for s in drawn if s.kind != "deterministic")
+    summable = apart and _summable(sites, hidden)
     for site in sites:
         if site.kind == "observed" and not hidden:
             found[f"likelihood/{site.name}"] = nodes[site.name]["log_prob"]
         elif site.kind == "observed" and summable:
             found[f"likelihood/{site.name}"] = _sum_out(nodes, site, hidden, depth)
     return found
-
-
-def _factors(trace: poutine.Trace) -> list[str]:
-    """Names of the statements by ``pyro.factor``, which observes an empty value."""
-    return [
-        name
-        for name, node in nodes_of(trace).items()
-        if node["type"] == "sample" and isinstance(node["value"], Tensor) and node["value"].numel() == 0
-    ]
 
 
 def _enumerated(node: dict[str, Any], site: Site, depth: int) -> bool:
@@ -307,29 +226,6 @@ def _sum_out(nodes: dict[str, Any], site: Site, hidden: list[Site], depth: int) 
 def _summable(sites: list[Site], hidden: list[Site]) -> bool:
     observed = [s for s in sites if s.kind == "observed"]
     return len(observed) == 1 and all(set(s.plates) == set(observed[0].plates) for s in hidden)
-
-
-def _weighable(pair: Pair) -> bool:
-    guide = trace_of(_guide(pair), pair.data)
-    given = {s.name for s in sites_of(guide)}
-    sites = list(sites_of(pair.trace_model()))
-    hidden = [s for s in sites if s.kind == "discrete" and s.name not in given]
-    scaled = any(not isinstance(guide.nodes[name]["scale"], float) or guide.nodes[name]["scale"] != 1 for name in given)
-    if not given or scaled or not hidden:
-        return bool(given) and not scaled
-    found = _densities(pair, sites, {s.name: s.value for s in sites_of(guide)})
-    if any(name.startswith("factor/") for name in found):
-        return False
-    probable = [s for s in sites if s.kind != "deterministic" and s not in hidden]
-    return all(f"{'likelihood' if s.kind == 'observed' else 'prior'}/{s.name}" in found for s in probable)
-
-
-def _to_plate(log_prob: Tensor, site: Site, plate: str | None) -> Tensor:
-    dim = next((dim for name, dim, _ in site.plates if name == plate), None)
-    if dim is None:
-        return log_prob.sum()
-    others = [i for i in range(-log_prob.dim(), 0) if i != dim]
-    return log_prob.sum(others) if others else log_prob
 
 
 class _Mappable(TorchFunctionMode):

@@ -62,6 +62,11 @@ class FlatDensity:
         largest = max(1, len(self.like), *(math.prod(site.shape) for site in self.density.sites))
         return max(1, _ELEMENTS_AT_ONCE // largest)
 
+    @property
+    def note(self) -> str:
+        """What the user is told of the road."""
+        return f"Density: {self.road}{f', for want of a faster road: {self.reason}' if self.reason else ''}."
+
     def constrain(self, q: Tensor) -> dict[str, Tensor]:
         """Each site's value in its own support, ``(S, ...)``, for vectors ``(S, D)``."""
         with torch.no_grad():

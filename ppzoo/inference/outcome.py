@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.inference.keeping import Keeper
 from ppzoo.inference.program import Pair
+
+if TYPE_CHECKING:
+    from ppzoo.diagnostics.arviz import Kind
 
 __all__ = ["Method", "Outcome", "Run"]
 
@@ -35,6 +38,8 @@ class Outcome:
     Attributes:
         draws: Posterior draws of each latent site, shape ``(C, S, ...)``; ``None`` where the guide carries the
             posterior.
+        kind: What these draws are: ``"mcmc"``, Markov chains; ``"draws"``, independent, in one chain; ``"point"``, one
+            value.
         statistics: Sampler statistics under ArviZ's names, each ``(C, S)``.
         losses: Loss after each step, in nats; ``None`` for methods without one.
         numbers: Figures for the diagnosis (steps skipped, log evidence, iterations).
@@ -44,6 +49,7 @@ class Outcome:
     """
 
     draws: dict[str, Tensor] | None = None
+    kind: Kind = "mcmc"
     statistics: dict[str, Tensor] = field(default_factory=dict)
     losses: NDArray[np.float64] | None = None
     numbers: dict[str, float] = field(default_factory=dict)

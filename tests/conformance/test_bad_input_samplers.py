@@ -31,6 +31,7 @@ from ppzoo.inference.mcmc.warmup import WarmUp  # noqa: E402
 from tests.conformance import hostile  # noqa: E402
 
 SAMPLERS = ("nuts", "hmc", "chees")
+APPROXIMATIONS = ("map", "laplace", "pathfinder")
 ALL = (*SAMPLERS, "mams")  # of which the last refuses one unknown number, as most programs here have
 Y = (0.9, 1.1, 1.6, 0.4)
 SHORT = {"chains": 8, "warmup": 20, "draws": 4}
@@ -273,6 +274,26 @@ def test_the_command_line_refuses(row: Bad, method: str, folder: Path, nothing_m
     assert result.exit_code == (1 if row.error is FitError else 2), result.stderr
     assert_says(row, json.loads(result.stdout))
     assert listing(folder) == before
+
+
+@pytest.mark.parametrize("method", APPROXIMATIONS)
+@pytest.mark.parametrize("row", [row for row in BAD if not row.settings and not row.late], ids=lambda row: row.what)
+def test_approximations_refuse_the_same_programs(row: Bad, method: str, folder: Path):
+    before = listing(folder)
+    with pytest.raises(row.error) as caught:
+        ppzoo.fit(getattr(hostile, row.program), np.array(row.y), method=method, run_dir="run")
+    assert_says(row, caught.value.as_dict())
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("method", APPROXIMATIONS)
+@pytest.mark.parametrize("row", [row for row in FINE if row.program != "improper"], ids=lambda row: row.what)
+def test_approximations_take_the_same_programs(row: Fine, method: str):
+    found = ppzoo.fit(getattr(hostile, row.program), np.array(row.y), method=method)
+    text = " ".join([*found.notes, str(found)])
+    assert row.diverges or re.search(row.says, text, re.DOTALL), text
+    assert all(bool(value.isfinite().all()) for value in found.draws().values())
+    assert found.to_arviz()["posterior"].sizes["chain"] == 1
 
 
 @pytest.mark.parametrize(("row", "method"), refusals(late=True))

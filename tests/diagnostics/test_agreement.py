@@ -148,7 +148,7 @@ def test_the_doubts_of_the_reference_are_passed_on():
 
 
 def test_a_fit_that_rejects_itself_is_at_best_a_caution():
-    heavy = Diagnosis((Finding("reject", "the guide misses the posterior", "k-hat 0.91 > 0.67"),), {"k_hat": 0.91})
+    heavy = Diagnosis((Finding("reject", "misses the posterior", "k-hat 0.91 > 0.67"),), {"k_hat": 0.91})
     verdict, sentence = judge(tables(), {"svi": heavy, "nuts": FINE}, SOURCES, reference="nuts")
     assert verdict == "caution"
     assert "yet its own diagnosis rejects it (k-hat 0.91 > 0.67)" in sentence

@@ -51,7 +51,7 @@ def test_constant_weights_are_the_posterior():
     assert pareto_k(weights) == -math.inf
     diagnosis = diagnose_approximation(weights)
     assert diagnosis.verdict == "trust"
-    assert "the guide is the posterior" in str(diagnosis)
+    assert "the approximation is the posterior" in str(diagnosis)
     assert diagnosis.numbers["k_hat"] == -math.inf
 
 
@@ -90,7 +90,7 @@ def test_weights_that_are_mostly_equal_cannot_be_judged():
 def test_too_few_weights_are_an_error(weights):
     with pytest.raises(DataError, match="log_weights: cannot estimate the tail") as raised:
         pareto_k(weights)
-    assert "Draw more" in raised.value.remedy
+    assert "Make more draws" in raised.value.remedy
 
 
 def test_threshold_of_vehtari_and_others():

@@ -51,6 +51,20 @@ def test_potential_has_the_jacobian_of_each_support(world):
     )
 
 
+def test_without_jacobians_it_is_the_density_of_the_values(world):
+    """One vector at a time and many at once: the values that the unconstrained ones stand for decide alone."""
+
+    def model():
+        pyro.sample("scale", dist.HalfNormal(2.0))
+        pyro.sample("share", dist.Beta(2.0, 3.0))
+
+    density = density_of(pair_of(model), jacobian=False)
+    q = torch.tensor([[0.3, -0.7], [-1.1, 0.4]])
+    expected = dist.HalfNormal(2.0).log_prob(q[:, 0].exp()) + dist.Beta(2.0, 3.0).log_prob(torch.sigmoid(q[:, 1]))
+    torch.testing.assert_close(density.log_densities(q), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(density.log_density(density.named(q[0])), expected[0], rtol=1e-12, atol=0)
+
+
 def test_a_support_that_depends_on_another_site_moves_with_it(world):
     """y ~ Uniform(0, x): in unconstrained space the pair (x, y) keeps the triangle, wherever x is."""
 

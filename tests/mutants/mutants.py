@@ -6,6 +6,7 @@ are not among them: nothing is wrong that a test could see. ``python -m tests.mu
 
 from __future__ import annotations
 
+from tests.mutants.approximations import APPROXIMATIONS
 from tests.mutants.compiled import COMPILED
 from tests.mutants.densities import DENSITIES
 from tests.mutants.diagnoses import DIAGNOSES
@@ -16,4 +17,4 @@ from tests.mutants.weights import WEIGHTS
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES, *VARIATIONAL, *WEIGHTS)
+MUTANTS = (*DENSITIES, *COMPILED, *KERNELS, *RUNS, *DIAGNOSES, *VARIATIONAL, *WEIGHTS, *APPROXIMATIONS)

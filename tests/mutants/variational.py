@@ -175,10 +175,10 @@ VARIATIONAL = (
     Mutant(
         "what rows share counts with every part",
         "Weights of streamed data hold the prior once for each part that is read.",
-        "inference/draws.py",
+        "inference/weights.py",
         "(not again or site in inside)",
         "(not again or site)",
-        ("inference/test_draws.py",),
+        ("inference/test_weights.py",),
     ),
     Mutant(
         "rows that the program did not see are not looked at",

@@ -75,6 +75,9 @@ RUNS = {
     "discrete sites": (mixture, Y, {"method": "nuts", **SHORT}),
     "matrices": (correlated, PAIRS, {"method": "nuts", **SHORT}),
     "no graph": (branching, Y, {"method": "nuts", **SHORT}),
+    "map": (schools, SCHOOLS, {"method": "map", "jacobian": True}),
+    "laplace": (correlated, PAIRS, {"method": "laplace", "draws": 50}),
+    "pathfinder": (mixture, Y, {"method": "pathfinder", "draws": 50}),
 }  # fmt: skip  # the starts are one line
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import ppzoo
-from ppzoo.inference.draws import log_weights
+from ppzoo.inference.weights import log_weights
 from tests.targets.table import TARGETS
 
 pytestmark = [pytest.mark.reference, pytest.mark.slow]  # both, since -m "not slow" replaces the default selection

@@ -245,8 +245,7 @@ def _check_rounding(lp: Tensor) -> None:
 
 
 def _roads(flat: FlatDensity, machine: Machine, reason: str) -> Iterator[str]:
-    because = f", for want of a faster road: {flat.reason}" if flat.reason else ""
-    yield f"Density: {flat.road}{because}."
+    yield flat.note
     yield f"Steps: {machine.road}{f', for want of a faster road: {reason}' if reason else ''}."
 
 

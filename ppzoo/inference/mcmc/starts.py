@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ppzoo.errors import ModelError
+from ppzoo.inference.approximate.map_estimate import map_estimate
+from ppzoo.inference.approximate.pathfinder import pathfinder
 from ppzoo.inference.density import TRIES, no_start
 from ppzoo.inference.flat import FlatDensity
-from ppzoo.inference.map_estimate import map_estimate
 from ppzoo.inference.mcmc.streams import chain_keys, uniforms
-from ppzoo.inference.pathfinder import pathfinder
 from ppzoo.inference.program import Pair
 from ppzoo.inference.start import RADIUS, prior_draw, prior_median
 from ppzoo.isolation import random_state
@@ -105,8 +105,12 @@ def _from_fit(fit: Any, flat: FlatDensity, pair: Pair, keys: Tensor) -> Propose:
         )
     n = len(next(iter(draws.values())))
 
+    def value(site: dict[str, Any], row: int) -> Tensor:
+        """Of a discrete site, which is summed out, a fit may have no draws; any value will do."""
+        return draws[site["name"]][row].to(flat.like) if site["name"] in draws else prior_draw(site)
+
     def point(row: int) -> Tensor:
-        return _of_program(flat, pair, lambda site: draws[site["name"]][row].to(flat.like), 0)
+        return _of_program(flat, pair, lambda site: value(site, row), 0)
 
     def propose(chains: Tensor, attempt: int) -> Tensor:
         rows = (_uniforms(keys[chains], attempt, 1)[:, 0] * n).long()

@@ -27,11 +27,11 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
+from ppzoo.inference.approximate.pathfinder import Normals, pathfinder
 from ppzoo.inference.density import density_of
 from ppzoo.inference.flat import flatten
 from ppzoo.inference.mcmc.starts import starting_points
 from ppzoo.inference.mcmc.streams import chain_keys
-from ppzoo.inference.pathfinder import Normals, pathfinder
 from ppzoo.inference.program import Guide, Pair
 from ppzoo.inference.variational.gaussian import LowRank, Multivariate
 from ppzoo.inference.variational.structured import Structured

@@ -112,6 +112,19 @@ def test_a_fit_starts_the_chains_at_its_draws():
     assert len(q[:, 1].unique()) > 10
 
 
+@pytest.mark.parametrize("method", ["map", "svi"])
+def test_a_fit_without_the_discrete_sites_is_a_start(method):
+    def mixture(y):
+        mu = pyro.sample("mu", dist.Normal(100.0, 1.0))
+        with pyro.plate("row", len(y)):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            pyro.sample("y", dist.Normal(mu + z, 20.0), obs=y)
+
+    fit = ppzoo.fit(mixture, Y, method=method, **({"steps": 20} if method == "svi" else {}))
+    q = starts(fit, 5, program=mixture)
+    assert bool(torch.isin(q[:, 0], fit.flat_draws(None, "start")["mu"].double()).all())
+
+
 def test_a_fit_of_another_model_is_none_to_start_from():
     def other(y):
         mu = pyro.sample("mu", dist.Normal(0.0, 1.0).expand([4]).to_event(1))

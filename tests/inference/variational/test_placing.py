@@ -12,7 +12,7 @@ from torch.nn import functional
 import ppzoo
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError
-from ppzoo.inference.pathfinder import Normals
+from ppzoo.inference.approximate.pathfinder import Normals
 from ppzoo.inference.program import Pair
 from ppzoo.inference.variational.guides import GUIDES, choose_guide
 from ppzoo.inference.variational.placing import Near, can_be_placed, near_posterior, place

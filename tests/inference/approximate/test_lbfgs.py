@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppzoo.errors import DataError
-from ppzoo.inference.lbfgs import HISTORY, _Climb, ascend, check_starts, is_curved, next_diagonal
+from ppzoo.inference.approximate.lbfgs import HISTORY, _Climb, ascend, check_starts, is_curved, next_diagonal
 
 
 def starts(paths, size, *, radius=2.0, seed=0, dtype=torch.float64):

@@ -1,7 +1,7 @@
 r"""Pathfinder: normal approximations along the way to a mode, the best of each path, many paths weighed together.
 
-At each point :math:`\theta` of an L-BFGS path, the pairs that :mod:`~ppzoo.inference.lbfgs` has seen so far, as columns
-of :math:`S` and :math:`Z`, and its diagonal :math:`\alpha` make a normal with one Newton step as its mean,
+At each point :math:`\theta` of a path by :mod:`~ppzoo.inference.approximate.lbfgs`, the pairs it has seen so far, as
+columns of :math:`S` and :math:`Z`, and its diagonal :math:`\alpha` make a normal with one Newton step as its mean,
 
 .. math:: \Sigma = \mathrm{diag}(\alpha) + \beta \gamma \beta^\top, \qquad \mu = \theta + \Sigma\, \nabla \log p(\theta)
 
@@ -38,16 +38,14 @@ from ppzoo.checks import check_integer
 from ppzoo.diagnostics.approximation import FEWEST_WEIGHTS, pareto_k
 from ppzoo.diagnostics.reweighting import smoothed_weights
 from ppzoo.errors import FitError
+from ppzoo.inference.approximate.lbfgs import HISTORY, Ascent, ascend, check_starts, is_curved, next_diagonal
+from ppzoo.inference.approximate.values import Values
 from ppzoo.inference.flat import FlatDensity
-from ppzoo.inference.graph.tracing import trace
-from ppzoo.inference.lbfgs import HISTORY, Ascent, ascend, check_starts, is_curved, map_rows, next_diagonal
 from ppzoo.inference.mcmc.streams import chain_keys, normals, uniforms
 
-__all__ = ["Normals", "Pathfinder", "pathfinder"]
+__all__ = ["Normals", "Resampled", "pathfinder"]
 
 _ELEMENTS = 4_000_000  # of factors held at once
-_AT_ONCE = 1024  # points at which the density is computed in one call, fewer where there are many data
-_DATA = 2_000_000  # elements of data times points
 _TRYING, _DRAWING = 0, 1  # what a path's noise is for
 
 
@@ -95,7 +93,7 @@ class Normals(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pathfinder:
+class Resampled:
     """What the paths found.
 
     Attributes:
@@ -103,7 +101,8 @@ class Pathfinder:
         log_p: Their log densities, ``(S,)``.
         log_q: Their log densities under the equal mixture of the paths' normals, ``(S,)``.
         path: The path that each came from, ``(S,)``.
-        k_hat: Of the importance weights of all paths' draws; above ``k_hat_threshold`` of their number the draws are
+        log_weights: Log importance weights of all paths' draws, -inf where there is no density, ``(P M,)``.
+        k_hat: Of these weights; above ``k_hat_threshold`` of their number the draws are
             starting points and no more, -inf where the mixture is the posterior.
         elbo: Of each path's normal, in nats, ``(P,)``; -inf for a path without any.
         normals: Each path's normal.
@@ -115,6 +114,7 @@ class Pathfinder:
     log_p: Tensor
     log_q: Tensor
     path: Tensor
+    log_weights: Tensor
     k_hat: float
     elbo: Tensor
     normals: Normals
@@ -129,7 +129,7 @@ class Pathfinder:
 
 def pathfinder(
     flat: FlatDensity, starts: Tensor, *, seed: int, draws: int = 1000, draws_per_path: int = 1000, elbo_draws: int = 25
-) -> Pathfinder:
+) -> Resampled:
     """Approximate the posterior from several starting points.
 
     A path's normal and the draws from it depend on the seed, its start and its own number only; which draws are kept
@@ -164,7 +164,7 @@ def pathfinder(
     check_integer("draws_per_path", draws_per_path, minimum=FEWEST_WEIGHTS, why="for k-hat needs a tail")
     check_integer("elbo_draws", elbo_draws)
     check_starts(flat.like, starts)
-    log_density = _Values(flat)
+    log_density = Values(flat)
     ascent = ascend(flat.function, starts)
     if set(ascent.endings) == {"not finite"}:
         raise _nowhere(f"{len(starts)} paths, none with a finite density and gradient at its start")
@@ -179,33 +179,18 @@ def pathfinder(
     x, path = x.flatten(0, 1), paths.repeat_interleave(draws_per_path)
     log_p, log_q = log_density(x), _mixture(normals.at(paths), x)
     kept, k_hat = _resample(log_p - log_q, seed, draws)
-    return Pathfinder(
+    return Resampled(
         draws=x[kept],
         log_p=log_p[kept],
         log_q=log_q[kept],
         path=path[kept],
+        log_weights=log_p - log_q,
         k_hat=k_hat,
         elbo=elbo,
         normals=normals,
         ascent=ascent,
         evaluations=log_density.count,
     )
-
-
-class _Values:
-    """The log density alone, of rows ``(..., D)``, -inf where it is not finite; counts them."""
-
-    def __init__(self, flat: FlatDensity) -> None:
-        graph = trace(lambda q: (flat.function(q)[0],), [flat.like + 0.1])
-        data = max((constant.numel() for constant in graph.constants), default=0)
-        self._rows, self._at_once = map_rows(graph), min(_AT_ONCE, 1 + _DATA // (1 + data))
-        self.count = 0
-
-    def __call__(self, q: Tensor) -> Tensor:
-        rows = q.reshape(-1, q.shape[-1])
-        self.count += len(rows)
-        value = torch.cat([self._rows(part)[0] for part in rows.split(self._at_once)])
-        return torch.where(torch.isfinite(value), value, -torch.inf).reshape(q.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -254,7 +239,7 @@ class _Trail:
         return Normals(mean, scale, Q, factor.masked_fill((failed > 0)[:, None, None], torch.nan))
 
 
-def _best(trail: _Trail, ascent: Ascent, log_density: _Values, u: Tensor) -> tuple[Tensor, Tensor]:
+def _best(trail: _Trail, ascent: Ascent, log_density: Values, u: Tensor) -> tuple[Tensor, Tensor]:
     """Each path's highest evidence lower bound, and the point of the path that it belongs to, both ``(P,)``."""
     points = torch.arange(ascent.q.shape[1], device=u.device)
     there = (points <= ascent.steps[:, None]) & torch.isfinite(ascent.lp[:, :1])

@@ -2,9 +2,10 @@ r"""The highest point of a posterior's density over unconstrained values, by L-B
 
 .. math:: \hat u = \arg\max_u \; \log p(\mathrm{data}, t(u)) + \sum_s \log |\det J_{t_s}(u_s)|
 
-This is the mode *with* the Jacobian: the centre of a Laplace approximation, and a place where a sampler may start. It
-is not the maximum of the density over constrained values (Stan's ``optimize`` with ``jacobian=false``): for a positive
-:math:`x` with density :math:`p(x)` it maximises :math:`x\,p(x)`. Gelman et al., *Bayesian Data Analysis*, 3rd edition,
+With the Jacobian this is the centre of a Laplace approximation, and a place where a sampler may start. Of a density
+that was made without it (:func:`~ppzoo.inference.density.density_of`) it is the maximum over constrained values, the
+MAP: for a positive :math:`x` with density :math:`p(x)` the first maximises :math:`x\,p(x)`, the second
+:math:`p(x)`. Gelman et al., *Bayesian Data Analysis*, 3rd edition,
 2013, chapter 13, http://www.stat.columbia.edu/~gelman/book/.
 
 Shapes: ``P`` paths, ``D`` coordinates.
@@ -16,13 +17,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from ppzoo.errors import FitError
+from ppzoo.inference.approximate.lbfgs import Ascent, ascend, check_starts, map_rows
 from ppzoo.inference.flat import FlatDensity
-from ppzoo.inference.lbfgs import Ascent, ascend, check_starts, map_rows
 
-__all__ = ["MapEstimate", "map_estimate"]
+__all__ = ["MapEstimate", "at_the_edge", "map_estimate"]
 
+_FAR = 10.0  # in unconstrained space: exp(-10) is what nobody would tell from zero
 _SAME = 1e-2  # nats: a point 0.14 standard deviations from a mode
 
 
@@ -32,7 +36,7 @@ class MapEstimate:
 
     Attributes:
         position: Unconstrained, ``(D,)``.
-        log_density: There, in nats, the Jacobian included.
+        log_density: There, in nats, with the Jacobian if the density has it.
         gradient_norm: There; of the order of 1e-8 for well-scaled coordinates, and larger for small scales.
         path: Which path it is the end of.
         converged: Whether that path converged.
@@ -104,3 +108,32 @@ def map_estimate(flat: FlatDensity, starts: Tensor) -> MapEstimate:
         agree=(torch.abs(lp - lp[path]) <= _SAME) & (halfway >= lp[path] - _SAME),
         ascent=ascent,
     )
+
+
+def at_the_edge(flat: FlatDensity, q: Tensor) -> list[str]:
+    """Sites with a coordinate far out towards an end of their support, where the density falls no more: no mode.
+
+    A path towards such an end stops when the gradient has vanished, as it does at a mode.
+
+    Args:
+        flat: The density.
+        q: Where a path has converged, ``(D,)``.
+    """
+    bounded = {site.name: not _is_real(site.distribution.support) for site in flat.density.sites}
+    ends = [q.new_full((shape.numel(),), bounded[name]) for name, shape in flat.density.shapes.items()]
+    (far,) = torch.nonzero((torch.abs(q) > _FAR) & (torch.cat(ends) > 0), as_tuple=True)
+    if len(far) == 0:
+        return []
+    steps = torch.sign(q) * torch.nn.functional.one_hot(far, len(q)).to(q)
+    here, _ = flat.function(q)
+    beyond = torch.cat([map_rows(flat.function)(q + part)[0] for part in steps.split(flat.at_once)])
+    out = torch.zeros_like(q)
+    out[far] = (~(beyond < here - _SAME)).to(q)
+    return [name for name, value in flat.density.named(out).items() if bool(value.any())]
+
+
+def _is_real(support: Constraint) -> bool:
+    """Whether a support has no ends."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return isinstance(support, type(constraints.real))

@@ -1,4 +1,4 @@
-"""The mode of the unconstrained density: known modes, which of several is taken, and which paths agree."""
+"""The mode of a density: known modes, which of several is taken, which paths agree, and what is no mode."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import DataError, FitError
+from ppzoo.inference.approximate.map_estimate import at_the_edge, map_estimate
 from ppzoo.inference.density import density_of
 from ppzoo.inference.flat import FlatDensity, flatten
-from ppzoo.inference.map_estimate import map_estimate
 from ppzoo.inference.program import Pair
 from ppzoo.isolation import isolated
 
@@ -119,6 +119,24 @@ def test_starts_that_are_not_finite():
     assert float(found.position) == pytest.approx(1.0, abs=1e-6)
     with pytest.raises(FitError, match=r"starts: no starting point with finite density and gradient; got 2 points"):
         map_estimate(density(half, 1), torch.tensor([[-1.0], [-3.0]], dtype=torch.float64))
+
+
+def test_an_end_of_a_support_is_no_mode(world):
+    """Far out towards zero nothing falls; a mode that far out is one if the density falls beyond it."""
+
+    def model():
+        pyro.sample("rate", dist.Exponential(2.0).expand([2]).to_event(1))
+        pyro.sample("tiny", dist.LogNormal(-20.0, 1.0))
+        pyro.sample("share", dist.Uniform(0.0, 1.0))
+        pyro.sample("place", dist.Normal(1e6, 1e6))
+
+    pair = Pair(model, model, Arguments((), {}, {}, {}, ()))
+    flat = flatten(density_of(pair, jacobian=False), torch.zeros(()))
+    assert at_the_edge(flat, torch.tensor([0.0, -19.0, 0.0, 0.1, 1e6])) == ["rate"]
+    assert at_the_edge(flat, torch.tensor([-19.0, -19.0, 0.0, 30.0, 1e6])) == ["rate", "share"]
+    assert at_the_edge(flat, torch.tensor([-3.0, 3.0, -5.0, 2.0, 1e6])) == []
+    flat = flatten(density_of(pair), torch.zeros(()))
+    assert at_the_edge(flat, torch.tensor([-19.0, -19.0, -20.0, 30.0, 1e6])) == []
 
 
 def test_starts_of_another_density():

@@ -13,10 +13,10 @@ import torch
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.diagnostics.approximation import k_hat_threshold
 from ppzoo.errors import DataError, FitError, OptionError
+from ppzoo.inference.approximate.lbfgs import HISTORY, ascend, next_diagonal
+from ppzoo.inference.approximate.pathfinder import Normals, _lower_bound, _mixture, _resample, _Trail, pathfinder
 from ppzoo.inference.density import density_of
 from ppzoo.inference.flat import FlatDensity, flatten
-from ppzoo.inference.lbfgs import HISTORY, ascend, next_diagonal
-from ppzoo.inference.pathfinder import Normals, _lower_bound, _mixture, _resample, _Trail, _Values, pathfinder
 from ppzoo.inference.program import Pair
 from ppzoo.isolation import isolated
 from tests.targets.table import POSTERIORDB
@@ -262,28 +262,6 @@ def test_no_draw_is_kept_twice():
     weights[:990] = -math.inf
     with pytest.raises(FitError, match="10 of 1000 draws with a finite log density"):
         _resample(weights, SEED, 10)
-
-
-def test_where_the_density_is_not_finite_it_is_no_weight():
-    flat = density(lambda q: torch.log(q[0]), torch.zeros(1, dtype=torch.float64))
-    values = _Values(flat)
-    found = values(torch.tensor([[[-1.0], [1.0]], [[0.0], [math.e]]], dtype=torch.float64))
-    assert found.tolist() == [[-math.inf, 0.0], [-math.inf, 1.0]]
-    assert values.count == 4
-
-
-def test_a_program_with_many_data_is_computed_in_smaller_portions(world):
-    def model():
-        m = pyro.sample("m", dist.Normal(0.0, 1.0))
-        with pyro.plate("row", 100_000):
-            pyro.sample("y", dist.Normal(m, 1.0), obs=y)
-
-    y = torch.linspace(-1, 1, 100_000)
-    flat = flatten(density_of(Pair(model, model, Arguments((), {}, {}, {}, ()))), torch.zeros(()))
-    values = _Values(flat)
-    assert values._at_once == 20
-    q = torch.linspace(-1, 1, 50)[:, None]
-    torch.testing.assert_close(values(q), torch.func.vmap(flat.function)(q)[0], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
