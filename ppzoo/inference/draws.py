@@ -207,8 +207,8 @@ def log_weights_in_parts(
 
 def _log_density(pair: Pair, draws: Values, n: int, rows: frozenset[str], *, again: bool) -> Tensor:
     """Of each draw, ``(S,)``: of every statement, or ``again`` for other rows, of those in the plates over rows."""
-    sites = list(sites_of(pair.trace_model()))
-    inside = {s.name for s in sites if not rows.isdisjoint(name for name, _, _ in s.plates)}
+    sites = list(sites_of(trace := pair.trace_model()))
+    inside = {s.name for s in (*sites, *_factors(trace)) if not rows.isdisjoint(name for name, _, _ in s.plates)}
 
     def one(values: Values) -> Values:
         terms = {name.partition("/")[::2]: value for name, value in _densities(pair, sites, values).items()}
@@ -239,18 +239,11 @@ def common_plate(pair: Pair) -> str | None:
 
 def _factors(trace: poutine.Trace) -> list[Site]:
     """A run's ``pyro.factor`` statements: terms of the density that belong to no site."""
-    return [
-        Site(
-            name,
-            "factor",
-            node["fn"],
-            node["value"],
-            tuple(node["fn"].batch_shape),
-            tuple((f.name, f.dim, f.size) for f in node["cond_indep_stack"] if f.vectorized),
-        )
-        for name, node in nodes_of(trace).items()
-        if node["type"] == "sample" and isinstance(node["fn"], Unit)
-    ]
+    samples = {n: node for n, node in nodes_of(trace).items() if node["type"] == "sample"}
+    found = {n: node for n, node in samples.items() if isinstance(node["fn"], Unit)}
+    stacks = {n: [f for f in node["cond_indep_stack"] if f.vectorized] for n, node in found.items()}
+    plates = {n: tuple((f.name, f.dim, f.size) for f in stack) for n, stack in stacks.items()}
+    return [Site(n, "factor", node["fn"], node["value"], (), plates[n]) for n, node in found.items()]
 
 
 def _guide(pair: Pair) -> Callable[..., Any]:

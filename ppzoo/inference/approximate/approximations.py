@@ -63,6 +63,7 @@ class PathOptions:
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     paths: int = 8
     init: str = "uniform"

@@ -71,6 +71,7 @@ class Importance:
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     proposal: Any = None
     proposals: int = 4000
