@@ -163,7 +163,7 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
             (
                 _to_plate(value, by_name[name.partition("/")[2]], plate)
                 for name, value in _densities(pair, sites, values).items()
-                if not name.startswith("value/")
+                if not name.startswith("value/") and name.partition("/")[2] in by_name
             ),
             torch.zeros(()),
         )
