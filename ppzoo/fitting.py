@@ -13,14 +13,15 @@ from torch import Tensor
 
 from ppzoo.checks import check_flag, check_seed
 from ppzoo.datasets.arguments import Arguments, arguments_for, real_numbers
+from ppzoo.datasets.streams import streamed
 from ppzoo.datasets.tensors import check_dtype
 from ppzoo.errors import ModelError
-from ppzoo.inference.door import check_program
 from ppzoo.inference.mcmc.placement import place
 from ppzoo.inference.methods import method_value
 from ppzoo.inference.outcome import Method, Run
 from ppzoo.inference.program import Pair, copy_model, entry_point, has_method
-from ppzoo.isolation import isolated
+from ppzoo.inference.rows import check_on_some
+from ppzoo.isolation import isolated, random_state
 from ppzoo.result import Fit
 from ppzoo.rng import stream_seed
 from ppzoo.saving import header_of
@@ -52,7 +53,9 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         model: A Pyro function, bound method, PyroModule, or zoo model.
         data: What reaches the model as its arguments: a tensor, array or DataFrame is the one positional argument, a
             tuple the positional arguments (``()``: none), a dict the keyword arguments; a
-            :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names.
+            :class:`~ppzoo.datasets.record.Dataset` gives the arguments the model names. SVI also takes rows that are
+            not in memory: with ``batch_size`` a NumPy memory map among these is read a few rows at a time; and a
+            ``DataLoader``, or what else can be gone through again and again, gives batches.
         method: A name (``"svi"``, ``"nuts"``, ``"hmc"``, ``"mams"``, ``"chees"``, ``"exact"``, ``"em"``,
             ``"adversarial"``), or a value with options.
         seed: Decides everything random, ``0 <= seed < 2**64``.
@@ -60,14 +63,15 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
             of the model are worth it, by an estimate that a note tells.
         dtype: Floating type of the run. ``None`` follows the data; NUTS and closed forms then prefer float64.
         progress: ``None`` shows a bar on a terminal, ``True`` plain lines elsewhere too, ``False`` nothing.
-        run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, in
-            ``<run_dir>.unfinished``.
-        resume: Go on with the unfinished run beside ``run_dir``, to the same draws as if it had never stopped; begin
+        run_dir: Folder to save the fit into. A sampler's draws are on disk beside it as soon as they are made, and the
+            state of SVI every five seconds, in ``<run_dir>.unfinished``.
+        resume: Go on with the unfinished run beside ``run_dir``, to the same bytes as if it had never stopped; begin
             one if there is none.
         **options: Options of the method, such as ``chains=4`` or ``guide="mvn"``.
 
     Returns:
-        The fit. Interrupted with Ctrl-C, a sampler gives the draws there are, and a finding says so.
+        The fit. Interrupted with Ctrl-C, a sampler gives the draws there are, SVI its best state, and a finding says
+        so.
 
     Raises:
         OptionError: If an option is unknown or outside its range.
@@ -75,7 +79,7 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         ModelError: If the model lacks what the method needs.
         FitError: If the computation found no finite start, or stayed non-finite.
         StorageError: If ``run_dir`` cannot be written, or the unfinished run is another one.
-        KeyboardInterrupt: If there were too few draws when it came.
+        KeyboardInterrupt: If there was too little to keep when it came.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, ppzoo
@@ -95,7 +99,10 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     if run_dir is not None:
         check_writable(run_dir)
     value.check_model(model)
-    wanted = {"prefer": _preference(value), "fixed": dtype}
+    wanted: dict[str, Any] = {"prefer": _preference(value), "fixed": dtype}
+    wanted["batch_size"] = getattr(value, "batch_size", None)
+    if value.streams:
+        wanted |= {"streams": True, "rows": getattr(value, "rows", None)}
     pair, own_dtype, notes = prepare(model, data, device="cpu" if device == "auto" else device, **wanted)
     if device == "auto":
         with isolated(seed=0, dtype=own_dtype, store=pair.store):
@@ -129,6 +136,9 @@ def prepare(
     device: str | torch.device = "cpu",
     prefer: torch.dtype | None = None,
     fixed: torch.dtype | None = None,
+    batch_size: int | None = None,
+    rows: int | None = None,
+    streams: bool = False,
 ) -> tuple[Pair, torch.dtype, tuple[str, ...]]:
     """A copy of the model bound to checked data, in the floating type it runs in.
 
@@ -138,37 +148,52 @@ def prepare(
         device: Where to run.
         prefer: Floating type to try first; the data's own when ``None``.
         fixed: The type the user insists on; no other is tried.
+        batch_size: Rows that a step will see; all if ``None``. Of many rows, the program is run on so many.
+        rows: How many a loader gives, where it does not tell.
+        streams: Whether rows may be read while the fit goes on.
 
     Returns:
-        The pair, its floating type, and notes on the casts.
+        The pair, its floating type, and notes on the casts and on what was not looked at.
     """
     fixed = check_dtype(fixed)
     owner = copy_model(model)
     program = owner.critic_loss if has_method(owner, "critic_loss") else entry_point(owner)
-    plain = arguments_for(program, data, device=device)
+    source = None
+    if streams:
+        with random_state(0):  # which loaders draw from
+            data, source = streamed(program, data, batch_size=batch_size, rows=rows)
+    plain = replace(arguments_for(program, data, device=device), source=source)
     if type(owner).__module__.startswith("ppzoo."):  # what is observed in the zoo is real; a program's may be counts
         plain = real_numbers(plain)
     wanted = fixed or prefer or _floating_type(plain)
     try:
-        dtype, pair = wanted, _bind(owner, program, plain, wanted, device)
+        dtype, (pair, seen) = wanted, _bind(owner, program, plain, wanted, device, batch_size)
     except ModelError as error:
         if fixed is not None or not _is_about_types(error):
             raise
         dtype = torch.float32 if wanted is torch.float64 else torch.float64
-        pair = _bind(owner, program, plain, dtype, device)
-    return pair, dtype, (*plain.notes, *_casts(plain, dtype, wanted))
+        pair, seen = _bind(owner, program, plain, dtype, device, batch_size)
+    return pair, dtype, (*plain.notes, *_casts(plain, dtype, wanted), *seen)
 
 
-def _bind(owner: Any, program: Any, plain: Arguments, dtype: torch.dtype, device: str | torch.device) -> Pair:
-    """The program on its data in one floating type, checked by the model's own check and by one run."""
+def _bind(
+    owner: Any,
+    program: Any,
+    plain: Arguments,
+    dtype: torch.dtype,
+    device: str | torch.device,
+    batch_size: int | None,
+) -> tuple[Pair, tuple[str, ...]]:
+    """The program on its data in one floating type, checked by the model's own check and by one run; and notes."""
     pair = Pair(owner, program, _cast(plain, dtype))
     pair.to(dtype=dtype, device=torch.device(device))
     if has_method(owner, "check"):
         owner.check(*pair.data.args, **pair.data.kwargs)
+    notes: tuple[str, ...] = ()
     if not has_method(owner, "critic_loss"):
         with isolated(seed=0, dtype=dtype, device=device, validate=True):
-            check_program(pair)
-    return pair
+            notes = check_on_some(pair, batch_size)
+    return pair, notes
 
 
 def source_of(model: Any) -> dict[str, Any]:
@@ -184,12 +209,8 @@ def _preference(method: Method) -> torch.dtype | None:
     return torch.float64 if method.prefers_float64 else None
 
 
-def _tensors(data: Arguments) -> list[Tensor]:
-    return [value for value in (*data.args, *data.kwargs.values()) if isinstance(value, Tensor)]
-
-
 def _floating_type(data: Arguments) -> torch.dtype:
-    return next((t.dtype for t in _tensors(data) if t.dtype.is_floating_point), torch.get_default_dtype())
+    return next((t.dtype for t in data.tensors() if t.dtype.is_floating_point), torch.get_default_dtype())
 
 
 def _cast(data: Arguments, dtype: torch.dtype) -> Arguments:
@@ -203,7 +224,7 @@ def _casts(data: Arguments, dtype: torch.dtype, wanted: torch.dtype) -> list[str
     name = str(dtype).removeprefix("torch.")
     if dtype is not wanted:
         return [f"Ran in {name}: the program holds tensors of that type, which cannot be cast from outside."]
-    if any(t.dtype.is_floating_point and t.dtype is not dtype for t in _tensors(data)):
+    if any(t.dtype.is_floating_point and t.dtype is not dtype for t in data.tensors()):
         return [f"Data were cast to {name} for the run."]
     return []
 

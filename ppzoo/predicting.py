@@ -38,6 +38,14 @@ def predict_from(fit: Fit, data: tuple[Any, ...], named: dict[str, Any], draws: 
     if not fit.observed:
         raise ModelError("observes nothing, so there is nothing to predict", argument="fit", got=repr(fit))
     if not (data or named):
+        if fit.pair.data.source is not None:
+            raise DataError(
+                "are streamed, so there are too many to predict",
+                argument="data",
+                got=f"a fit on {fit.pair.data.total:,} rows",
+                expected="the rows to predict",
+                remedy="Pass some: fit.predict(x).",
+            )
         with fit.world("predict"):
             values = fit.flat_draws(_at_most(fit, draws), "predict")
             return predict(fit.pair, replicated(fit, values), _count(values, draws), fit.observed).values

@@ -120,7 +120,7 @@ class Fit:
         """Posterior draws of every latent and deterministic site, each ``(n, ...)``.
 
         Finite discrete sites are summed out while a sampler runs, and drawn afterwards, jointly and exactly, given
-        each of its draws.
+        each of its draws. Where data were streamed, the sites of a row are those of the rows that stood for all.
 
         Args:
             n: How many; all of a sampler's draws, or 1,000 of a guide's, when ``None``.

@@ -1,7 +1,8 @@
 """A fit as a folder, and back: safetensors, NetCDF and JSON, verified by a manifest; nothing in it can run.
 
-The folder holds ``state.safetensors`` (all that was learnt), ``data.safetensors``, ``draws.safetensors`` (draws,
-statistics, losses), ``posterior.nc`` (what ``to_arviz`` returns) and ``manifest.json``.
+The folder holds ``state.safetensors`` (all that was learnt), ``data.safetensors`` (of streamed data the rows that stand
+for all), ``draws.safetensors`` (draws, statistics, losses), ``posterior.nc`` (what ``to_arviz`` returns) and
+``manifest.json``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 import ppzoo
 from ppzoo.datasets.arguments import Arguments
+from ppzoo.datasets.streams import RowsElsewhere
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.errors import PPZooError, StorageError
 from ppzoo.inference.methods import METHODS, method_value
@@ -82,8 +84,10 @@ def _write_tree(tree: xarray.DataTree, path: Path) -> None:
 
 def header_of(pair: Pair, method: Method, run: Run, source: Mapping[str, Any]) -> dict[str, object]:
     """What tells a run from any other, as JSON: the same header, the same draws."""
-    _, data = _layout(pair.data)
+    layout, data = _layout(pair.data)
     settings = _settings(pair, method, run.seed, run.dtype, run.device, source)
+    if "streamed" in layout:  # then the digest is of the rows that stand for all
+        settings["streamed"] = layout["streamed"]
     return {**settings, "data": digest_of(data), "parameters": digest_of(pair.state())}
 
 
@@ -150,6 +154,8 @@ def _rebuild(folder: Folder, model: Any, guide: Any, path: str | os.PathLike[str
         pair.load_state(load_tensors(folder.files["state.safetensors"]))
     except (KeyError, RuntimeError) as error:
         raise _damaged(path, "was fitted with another model", " ".join(str(error).split())[:300]) from error
+    for module in pair.modules().values():
+        module.eval()  # as the fit left them: what a network remembers of batches is what it reads
     draws = load_tensors(folder.files["draws.safetensors"])
     losses = draws.pop("losses", None)
     sampled = _under("draws.", draws)
@@ -265,6 +271,8 @@ def _layout(data: Arguments) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "columns": {name: list(columns) for name, columns in data.columns.items()},
         "coords": {name: list(labels) for name, labels in data.coords.items()},
     }
+    if data.source is not None:
+        layout["streamed"] = {"rows": data.source.rows, "size": data.source.size}
     return layout, tensors
 
 
@@ -280,6 +288,7 @@ def _data(layout: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Arguments
         columns={name: tuple(columns) for name, columns in layout["columns"].items()},
         coords={name: tuple(labels) for name, labels in layout["coords"].items()},
         notes=(),
+        source=RowsElsewhere(**layout["streamed"]) if "streamed" in layout else None,
     )
 
 

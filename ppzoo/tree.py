@@ -40,7 +40,7 @@ def build_tree(fit: Fit, *, pointwise: bool = True) -> xr.DataTree:
 
     Likelihoods and predictions of many rows are those of every k-th draw, so that they take a gigabyte at most; the
     coordinate ``draw`` tells which, and so does a note. Not ``pointwise``, they are left out: who judges a fit does not
-    look at them.
+    look at them. Of data that are streamed, there are none, nor observed data.
 
     Of a program whose discrete sites a sampler summed out, ``log_likelihood`` and ``log_prior`` are those of the
     continuous draws, discrete sites summed out, and ``posterior_predictive`` draws the discrete sites of a row anew, as
@@ -50,12 +50,17 @@ def build_tree(fit: Fit, *, pointwise: bool = True) -> xr.DataTree:
         return _tree(fit, {"posterior": {}, "observed_data": fit.data_tensors()}, Posterior({}, {}, {}, {}), fit.notes)
     posterior = fit.posterior
     notes = [*fit.notes, *posterior.notes]
-    step, found = _pointwise(fit, posterior, notes) if pointwise else (1, {})
+    source = fit.pair.data.source
+    if source is not None:
+        shown = f"{fit.pair.data.rows:,} of {source.rows:,}"
+        notes.append(f"Data are streamed: likelihoods and predictions are left out, sites of rows are of {shown} rows.")
+    step, found = _pointwise(fit, posterior, notes) if pointwise and source is None else (1, {})
+    observed = {} if source is not None else {n: s.value for n, s in posterior.sites.items() if s.kind == "observed"}
     groups = {
         "posterior": posterior.values,
         "sample_stats": fit.outcome.statistics,
         **found,
-        "observed_data": {name: site.value for name, site in posterior.sites.items() if site.kind == "observed"},
+        "observed_data": observed,
         "parameters_data": {} if posterior.latent else fit.parameters(),
     }
     return _tree(fit, groups, posterior, notes, dict.fromkeys(found, step))

@@ -94,9 +94,10 @@ class Unfinished:
         return torch.from_numpy(np.array(self._read.pop(name)))
 
     def discard(self) -> None:
-        """Remove the folder, for the fit is saved."""
+        """Remove the folder, if there is one, for the fit is saved."""
         self._held.close()
-        shutil.rmtree(self.folder)
+        if self._there:
+            shutil.rmtree(self.folder)
 
     def __enter__(self) -> Self:
         return self

@@ -185,3 +185,12 @@ def test_states_of_one_series_keep_their_draws_and_those_of_many_are_drawn_anew(
     assert bool((replicates(model, THREES[:2])[1] > 0).all())
     anew = replicates(model, THREES[:20].reshape(2, 10))[1]
     assert abs(float((anew > 0).double().mean()) - 0.3) < 5 * (0.3 * 0.7 / 4000) ** 0.5
+
+
+def test_rows_on_disk_are_too_many_to_predict(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(1000))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    fit = ppzoo.fit(local, x, guide="amortised", batch_size=10, steps=20)
+    with pytest.raises(DataError, match=r"data: are streamed.*1,000 rows.*fit\.predict\(x\)"):
+        fit.predict()
+    assert fit.predict(torch.zeros(7), draws=5)["x"].shape == (5, 7)

@@ -450,3 +450,19 @@ def test_an_argument_that_no_file_can_hold_is_named(tmp_path):
     with pytest.raises(StorageError, match=r"options: cannot be kept in a file; got a dict.*functools\.partial"):
         fit.save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_streamed_rows_are_not_kept(tmp_path):
+    """A fit of a million rows on disk is saved in the bytes of one of two thousand, and says how many it saw."""
+    sizes = {}
+    for rows in (2000, 1_000_000):
+        np.save(tmp_path / "y.npy", np.zeros(rows, dtype=np.float32))
+        y = np.load(tmp_path / "y.npy", mmap_mode="r")
+        fit = ppzoo.fit(conjugate, y, guide="normal", batch_size=100, steps=60, progress=False)
+        folder = fit.save(tmp_path / f"{rows}")
+        again = ppzoo.load(folder, model=conjugate)
+        assert again.pair.data.total == rows
+        assert torch.equal(again.draws(5)["mu"], fit.draws(5)["mu"])
+        assert again.summary().equals(fit.summary())
+        sizes[rows] = sum(file.stat().st_size for file in folder.iterdir())
+    assert sizes[1_000_000] == pytest.approx(sizes[2000], rel=0.01)

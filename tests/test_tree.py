@@ -158,3 +158,17 @@ def test_a_tree_shows_the_draws_themselves_and_nobody_writes_into_them():
     assert np.shares_memory(shown, fit.outcome.draws["mu"].numpy())
     with pytest.raises(ValueError, match="read-only"):
         shown[:] = 0.0
+
+
+def test_streamed_rows_have_no_likelihoods_and_no_observations(tmp_path):
+    def model(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    np.save(tmp_path / "y.npy", np.zeros(3000))
+    fit = ppzoo.fit(model, np.load(tmp_path / "y.npy", mmap_mode="r"), guide="normal", batch_size=10, steps=20)
+    tree = fit.to_arviz()
+    assert set(tree.children) == {"posterior"}
+    assert "likelihoods and predictions are left out" in tree.attrs["notes"]
+    assert "1,000 of 3,000 rows" in tree.attrs["notes"]

@@ -211,7 +211,7 @@ def test_ctrl_c_gives_what_there_is_and_the_run_goes_on(tmp_path, eager, monkeyp
         ({"method": "nuts", "resume": True}, "resume: needs the folder of the run; got True without run_dir"),
         ({"method": "nuts", "resume": "yes", "run_dir": "x"}, "resume: not a flag"),
         (
-            {"method": "svi", "resume": True, "run_dir": "x"},
+            {"method": "exact", "resume": True, "run_dir": "x"},
             "resume: cannot go on where a run was stopped; got True for",
         ),
     ],
@@ -223,21 +223,45 @@ def test_resume_where_it_means_nothing(options, message, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-PROGRAM = """
-    import sys, torch, ppzoo
-    from ppzoo.inference.mcmc import engine
-    engine._BLOCK_SECONDS = 0.01
-    found = ppzoo.fit(
-        ppzoo.create_model("eight_schools"), ppzoo.load_dataset("eight_schools"), method="nuts", chains=8, seed=1,
-        warmup=300, draws=3_000, run_dir=sys.argv[1], resume=True, progress=False,
-    )
-    print(ppzoo.unfinished.digest_of(found.outcome.draws | found.outcome.statistics))
-"""
+PROGRAMS = {
+    "nuts": """
+        import sys, torch, ppzoo
+        from ppzoo.inference.mcmc import engine
+        engine._BLOCK_SECONDS = 0.01
+        found = ppzoo.fit(
+            ppzoo.create_model("eight_schools"), ppzoo.load_dataset("eight_schools"), method="nuts", chains=8, seed=1,
+            warmup=300, draws=3_000, run_dir=sys.argv[1], resume=True, progress=False,
+        )
+        print(ppzoo.unfinished.digest_of(found.outcome.draws | found.outcome.statistics))
+    """,
+    "svi": """
+        import sys, torch, ppzoo
+        from ppzoo.inference.variational import training
+        training._SECONDS = 0.01
+        found = ppzoo.fit(
+            ppzoo.create_model("eight_schools"), ppzoo.load_dataset("eight_schools"), method="svi", seed=1, replicas=4,
+            steps=60_000, run_dir=sys.argv[1], resume=True, progress=False,
+        )
+        losses = torch.from_numpy(found.losses)
+        print(ppzoo.unfinished.digest_of(found.pair.state() | found.draws(9) | {"losses": losses}))
+    """,
+    "svi with a network": """
+        import sys, torch, ppzoo
+        from ppzoo.inference.variational import training
+        training._SECONDS = 0.01
+        found = ppzoo.fit(
+            ppzoo.create_model("vae", features=64), ppzoo.load_dataset("digits"), method="svi", seed=1, batch_size=32,
+            steps=500, run_dir=sys.argv[1], resume=True, progress=False,
+        )
+        losses = torch.from_numpy(found.losses)
+        print(ppzoo.unfinished.digest_of(found.pair.state() | found.draws(2) | {"losses": losses}))
+    """,
+}
 
 
-def killed(folder: Path, after: float, sign: signal.Signals = signal.SIGKILL) -> str:
+def killed(name: str, folder: Path, after: float, sign: signal.Signals = signal.SIGKILL) -> str:
     """What the program says, or nothing if it was killed ``after`` seconds of its draws being on disk."""
-    program = textwrap.dedent(PROGRAM)
+    program = textwrap.dedent(PROGRAMS[name])
     with subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True) as process:
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         while not unfinished.exists() and process.poll() is None:
@@ -249,27 +273,29 @@ def killed(folder: Path, after: float, sign: signal.Signals = signal.SIGKILL) ->
         return process.communicate()[0].strip() if process.wait() == 0 else ""
 
 
-def kill_and_resume(folder: Path, kills: int, seed: int) -> str:
+def kill_and_resume(name: str, folder: Path, kills: int, seed: int) -> str:
     """The program's answer after so many kills at random instants."""
     generator = random.Random(seed)
     done = 0
     while done < kills:
-        if answer := killed(folder, generator.uniform(0.0, 1.5)):
+        if answer := killed(name, folder, generator.uniform(0.0, 1.5)):
             return answer
         done += 1
-    return killed(folder, 1e6)
+    return killed(name, folder, 1e6)
 
 
-def test_killed_at_random_instants_a_run_gives_the_same_bytes(tmp_path):
-    expected = killed(tmp_path / "whole", 1e6)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_killed_at_random_instants_a_run_gives_the_same_bytes(name, tmp_path):
+    expected = killed(name, tmp_path / "whole", 1e6)
     assert len(expected) == 64
-    assert kill_and_resume(tmp_path / "run", 2, 0) == expected
+    assert kill_and_resume(name, tmp_path / "run", 2, 0) == expected
 
 
 @pytest.mark.reference
-def test_killed_at_a_hundred_random_instants_runs_give_the_same_bytes(tmp_path):
-    expected = killed(tmp_path / "whole", 1e6)
-    assert [kill_and_resume(tmp_path / f"run{i}", 4, i) for i in range(25)] == [expected] * 25
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_killed_at_a_hundred_random_instants_runs_give_the_same_bytes(name, tmp_path):
+    expected = killed(name, tmp_path / "whole", 1e6)
+    assert [kill_and_resume(name, tmp_path / f"run{i}", 4, i) for i in range(25)] == [expected] * 25
 
 
 def test_a_digest_tells_name_type_shape_and_value():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ppzoo.datasets import load_dataset
 from ppzoo.datasets.columns import table_notes
@@ -23,9 +23,47 @@ from ppzoo.datasets.tensors import is_tensor, to_tensors
 from ppzoo.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
-__all__ = ["Arguments", "arguments_for", "real_numbers"]
+__all__ = ["Arguments", "Place", "Source", "arguments_for", "real_numbers"]
+
+Place = int | str  # of an argument: its position, or its name where it is given by name
+
+
+class Source(Protocol):
+    """Rows that are read while a fit goes on."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are, N."""
+
+    @property
+    def size(self) -> int:
+        """Rows of a batch, B; its last one may have fewer where batches are not ``regular``."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of a pass."""
+
+    @property
+    def regular(self) -> bool:
+        """Whether all batches have as many rows."""
+
+    @property
+    def threaded(self) -> bool:
+        """Whether they may be read by another thread than that of the fit."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of them."""
+
+    def batches(self, like: Arguments, seed: int, replica: int, first: int = 0) -> Iterator[Arguments]:
+        """The batches of the first step and those after it without end, in the types and places of ``like``."""
+
+    def once(self, like: Arguments) -> Iterator[Arguments]:
+        """Every row once, in parts; nothing where a pass does not give every row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +76,7 @@ class Arguments:
         columns: Argument name to the names of its columns.
         coords: Plate name to the labels of its rows.
         notes: What was changed on the way and what stands out in a table, one sentence each.
+        source: Where all rows come from, where the arguments hold only some of them.
     """
 
     args: tuple[Any, ...]
@@ -45,6 +84,47 @@ class Arguments:
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     coords: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    source: Source | None = None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows: entries of the longest array; 0 without any."""
+        return max((len(value) for value in self.tensors() if value.dim()), default=0)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments, positional ones first."""
+        return [value for value in (*self.args, *self.kwargs.values()) if is_tensor(value)]
+
+    @property
+    def total(self) -> int:
+        """The number of rows that there are, whether or not the arguments hold them."""
+        return self.rows if self.source is None else self.source.rows
+
+    def by_rows(self, value: Any) -> bool:
+        """Whether an argument has an entry for each row, along its first axis."""
+        return is_tensor(value) and value.dim() > 0 and len(value) == self.rows
+
+    def take(self, index: torch.Tensor) -> Arguments:
+        """The same with these rows only, ``index`` of shape ``(B,)``."""
+
+        def take(value: Any) -> Any:
+            return value[index.to(value.device)] if self.by_rows(value) else value
+
+        return replace(
+            self, args=tuple(map(take, self.args)), kwargs={name: take(v) for name, v in self.kwargs.items()}
+        )
+
+    def at(self, place: Place) -> Any:
+        """The argument at a position, or of a name."""
+        return self.args[place] if isinstance(place, int) else self.kwargs[place]
+
+    def filled(self, values: Mapping[Place, Any]) -> Arguments:
+        """The same with other values at some places."""
+        return replace(
+            self,
+            args=tuple(values.get(i, value) for i, value in enumerate(self.args)),
+            kwargs={name: values.get(name, value) for name, value in self.kwargs.items()},
+        )
 
 
 def arguments_for(
@@ -255,5 +335,5 @@ def _refuse_data(data: Any) -> NoReturn:
         argument="data",
         got=f"{data!r:.40} ({type(data).__name__})",
         expected="an array, tensor, list, DataFrame, tuple, dict, record, or the name or path of a data set",
-        remedy="Settings go beside the data in a tuple or dict; a model without data takes ().",
+        remedy="Settings go beside the data in a tuple or dict; a model without data takes (). A loader is for svi.",
     )

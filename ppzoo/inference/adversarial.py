@@ -37,6 +37,7 @@ class Adversarial:
     prefers_float64: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     steps: int = 5000
     lr: float = 2e-3

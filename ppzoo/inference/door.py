@@ -30,9 +30,11 @@ __all__ = [
     "MatrixError",
     "check_program",
     "check_steady",
+    "check_support",
     "failed_at_values",
     "family_of",
     "has_fixed_support",
+    "is_checked",
     "levels_of",
     "support_of",
 ]
@@ -67,12 +69,8 @@ def check_program(pair: Pair) -> tuple[Site, ...]:
         _check_name(site.name)
     elsewhere = {site.name: site for site in sites_of(pair.trace_model(near_zero))}
     for site in sites:
-        if (
-            site.kind == "observed"
-            and _validates(site.distribution)
-            and has_fixed_support(site, elsewhere.get(site.name))
-        ):
-            _check_support(site)
+        if site.kind == "observed" and is_checked(site, elsewhere.get(site.name)):
+            check_support(site)
     with pyro.validation_enabled(is_validate=False):  # values outside a support that moves are no error
         for site in sites_of(pair.trace_model()):
             _check_density(site)
@@ -259,7 +257,13 @@ def _bounds(support: Any) -> list[Any]:
     return found
 
 
-def _check_support(site: Site) -> None:
+def is_checked(site: Site, elsewhere: Site | None) -> bool:
+    """Whether its observations are held against its support: it validates, and its support stays where it is."""
+    return _validates(site.distribution) and has_fixed_support(site, elsewhere)
+
+
+def check_support(site: Site) -> None:
+    """Raise :class:`DataError` where the value of a site lies outside its support."""
     support = site.distribution.support
     while isinstance(support, independent):  # entry by entry, so that the message can name the entry
         support = support.base_constraint

@@ -7,7 +7,7 @@ else one draw at a time. Both give the same numbers; :class:`Mapped` says which 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,21 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of, trace_of
 
-__all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "map_draws", "predict", "simulate"]
+__all__ = [
+    "Mapped",
+    "common_plate",
+    "draw_guide",
+    "evaluate",
+    "log_weights",
+    "log_weights_in_parts",
+    "map_draws",
+    "predict",
+    "simulate",
+]
 
 _ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
 
@@ -169,6 +180,55 @@ def log_weights(pair: Pair, n: int) -> tuple[Tensor, Values] | None:
 
     found = dict(map_draws(one, {}, n).values)
     return found.pop(""), found
+
+
+@torch.no_grad()
+def log_weights_in_parts(
+    pair: Pair, n: int, parts: Iterator[Arguments], rows: frozenset[str]
+) -> tuple[Tensor, Values] | None:
+    """As :func:`log_weights`, ``(S,)``, of data that come in parts, where no latent site is of a row.
+
+    ``None`` also where there is a factor, which does not say whether it is of a part or of all rows.
+
+    Args:
+        pair: On rows that stand for all.
+        n: Number of draws ``S``.
+        parts: Each row once.
+        rows: The plates over rows: what is outside of them counts once.
+    """
+    part = next(parts, None)
+    if part is None or not _weighable(pair) or _factors(pair.trace_model()):
+        return None
+    names = {s.name for s in sites_of(pair.trace_model())}
+
+    def draw(_: Values) -> Values:
+        guide = trace_of(_guide(pair), pair.data)
+        guide.compute_log_prob()
+        drawn = [s for s in sites_of(guide) if s.name in names]
+        log_q = sum((nodes_of(guide)[s.name]["log_prob"].sum() for s in drawn), torch.zeros(()))
+        return {**{s.name: s.value for s in drawn}, "": -log_q}
+
+    found = dict(map_draws(draw, {}, n).values)
+    weights, counted = found.pop("").double(), False
+    while part is not None:
+        weights = weights + _log_density(pair.rebind(part), found, n, rows, again=counted)
+        part, counted = next(parts, None), True
+    return weights, found
+
+
+def _log_density(pair: Pair, draws: Values, n: int, rows: frozenset[str], *, again: bool) -> Tensor:
+    """Of each draw, ``(S,)``: of every statement, or ``again`` for other rows, of those in the plates over rows."""
+    sites = list(sites_of(pair.trace_model()))
+    inside = {s.name for s in sites if not rows.isdisjoint(name for name, _, _ in s.plates)}
+
+    def one(values: Values) -> Values:
+        terms = {name.partition("/")[::2]: value for name, value in _densities(pair, sites, values).items()}
+        wanted = [v for (kind, site), v in terms.items() if kind != "value" and (not again or site in inside)]
+        return {"": sum((value.sum().double() for value in wanted), torch.zeros((), dtype=torch.float64))}
+
+    step = max(1, _ELEMENTS_AT_ONCE // max(1, pair.data.rows))
+    some = [{name: value[begin : begin + step] for name, value in draws.items()} for begin in range(0, n, step)]
+    return torch.cat([map_draws(one, part, min(step, n - i * step)).values[""] for i, part in enumerate(some)])
 
 
 def common_plate(pair: Pair) -> str | None:

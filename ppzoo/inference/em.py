@@ -38,6 +38,7 @@ class EM:
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = True
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     steps: int = 500
     tolerance: float = 1e-8

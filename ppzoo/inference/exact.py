@@ -20,6 +20,7 @@ class Exact:
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = True
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     def check_model(self, model: object) -> None:
         """The model knows its closed form."""

@@ -59,6 +59,7 @@ class Method(Protocol):
     prefers_float64: ClassVar[bool]
     needs_guide: ClassVar[bool]
     resumable: ClassVar[bool]  # whether a run that was stopped can go on, by its keeper
+    streams: ClassVar[bool]  # whether rows may be read while it goes on: it has batch_size and rows
 
     def check_model(self, model: object) -> None:
         """Raise :class:`~ppzoo.errors.ModelError` where the model lacks the contract."""

@@ -273,3 +273,20 @@ def test_nothing_that_the_model_does_reaches_the_callers_data():
 def test_type_and_device_reach_every_tensor(dtype: torch.dtype, device: str):
     arguments = arguments_for(two, "kidiq", dtype=dtype, device=device)
     assert {(a.dtype, a.device.type) for a in arguments.args} == {(dtype, device)}
+
+
+def test_rows_are_taken_together_and_places_filled():
+    data = arguments_for(
+        lambda x, n, *, y: None, {"x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "n": 3, "y": [7.0, 8.0, 9.0]}
+    )
+    x, y = data.kwargs["x"], data.kwargs["y"]
+    assert (data.rows, data.total) == (3, 3)
+    some = data.take(torch.tensor([2, 0]))
+    assert torch.equal(some.at("x"), x[[2, 0]])
+    assert torch.equal(some.at("y"), y[[2, 0]])
+    assert some.at("n") == 3
+    other = Arguments((x, 4), {"y": y}).filled({0: y, "y": x})
+    assert torch.equal(other.at(0), y)
+    assert other.at(1) == 4
+    assert torch.equal(other.at("y"), x)
+    assert Arguments((4, torch.tensor(1.0)), {}).rows == 0

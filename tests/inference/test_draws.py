@@ -11,7 +11,15 @@ import torch
 
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.inference import draws
-from ppzoo.inference.draws import common_plate, draw_guide, evaluate, log_weights, map_draws, predict
+from ppzoo.inference.draws import (
+    common_plate,
+    draw_guide,
+    evaluate,
+    log_weights,
+    log_weights_in_parts,
+    map_draws,
+    predict,
+)
 from ppzoo.inference.program import Pair
 from ppzoo.isolation import isolated
 
@@ -200,3 +208,36 @@ def test_an_error_of_the_function_is_not_swallowed():
 
     with pytest.raises(ValueError, match="broken"):
         map_draws(broken, {"a": torch.zeros(3)}, 3)
+
+
+def with_factors(x):
+    """Beside the rows: a prior, an observation that all rows share, and columns of each row."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.sample("shared", dist.Normal(mu, 2.0), obs=torch.tensor(0.4))
+    with pyro.plate("row", len(x), dim=-2), pyro.plate("column", 2, dim=-1):
+        pyro.sample("x", dist.Normal(mu, 0.5), obs=torch.stack([x, x + 1], -1))
+
+
+def with_labels(x):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("row", len(x)):
+        k = pyro.sample("k", dist.Bernoulli(0.3))
+        pyro.sample("x", dist.Normal(mu + k, 0.5), obs=x)
+
+
+@pytest.mark.parametrize("model", [simple, with_factors, with_labels])
+def test_weights_of_all_rows_are_those_of_their_parts(model, monkeypatch):
+    """What the rows do not know counts once; draws are taken some at a time."""
+    monkeypatch.setattr(draws, "_ELEMENTS_AT_ONCE", 14)
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(0.5, 0.3))
+
+    x = torch.linspace(-1, 1, 7)
+    pair = pair_of(model, guide, x)
+    parts = [Arguments((part,), {}) for part in x.split(3)]
+    weights, drawn = log_weights_in_parts(pair, 20, iter(parts), frozenset({"row"}))
+    whole = evaluate(pair, drawn, 20, ("prior", "likelihood")).values.values()
+    log_p = sum(value.reshape(20, -1).sum(1) for value in whole)
+    torch.testing.assert_close(weights, log_p - dist.Normal(0.5, 0.3).log_prob(drawn["mu"]))
+    assert log_weights_in_parts(pair, 20, iter(()), frozenset({"row"})) is None

@@ -7,6 +7,8 @@ from tests.mutants.mutant import Mutant
 __all__ = ["VARIATIONAL"]
 
 STEP = ("inference/variational/test_step.py",)
+PLACING = ("inference/variational/test_placing.py",)
+TRAINING = ("inference/variational/test_training.py",)
 TRAINERS = ("inference/variational/test_trainers.py",)
 
 VARIATIONAL = (
@@ -137,5 +139,109 @@ VARIATIONAL = (
         "[(now - then) / (self._windows - half) for now, then in",
         "[now / self._windows + 0 * then for now, then in",
         ("inference/variational/test_settling.py",),
+    ),
+    Mutant(
+        "the rows of a step stand for too few",
+        "A site inside the plate over rows is weighed as if a step saw one row more.",
+        "inference/variational/minibatch.py",
+        'msg["scale"] * (self._rows / size)',
+        'msg["scale"] * (self._rows / (size + 1))',
+        ("inference/variational/test_minibatch.py",),
+    ),
+    Mutant(
+        "neighbours on disk stay neighbours",
+        "Blocks of rows are shuffled, and the rows inside of them are not.",
+        "datasets/disk.py",
+        "value.index_select(0, order)",
+        "value",
+        ("datasets/test_disk.py",),
+    ),
+    Mutant(
+        "a loader shuffles alike each time",
+        "What a loader draws is the same in every portion that is read.",
+        "inference/variational/ahead.py",
+        'stream_seed(self._seed, "loader", number)',
+        'stream_seed(self._seed, "loader")',
+        ("inference/variational/test_ahead.py",),
+    ),
+    Mutant(
+        "a loader that ends early is believed",
+        "Rows that never came are counted in the weight of those that did.",
+        "datasets/batches.py",
+        "if seen != self.rows - self.dropped:",
+        "if seen > self.rows - self.dropped:",
+        ("datasets/test_batches.py",),
+    ),
+    Mutant(
+        "what rows share counts with every part",
+        "Weights of streamed data hold the prior once for each part that is read.",
+        "inference/draws.py",
+        "(not again or site in inside)",
+        "(not again or site)",
+        ("inference/test_draws.py",),
+    ),
+    Mutant(
+        "rows that the program did not see are not looked at",
+        "Only observations of the rows that stand for all are held against their support.",
+        "inference/rows.py",
+        "check_support(replace(site, value=pair.data.at(place)))",
+        "check_support(replace(site, value=few.data.at(place)))",
+        ("inference/test_rows.py",),
+    ),
+    Mutant(
+        "a gradient is not measured in its unit",
+        "In machine code parameters are measured in units, and slopes are not: rates are right for neither.",
+        "inference/variational/trainers.py",
+        "gradients = [None if g is None else g * unit for",
+        "gradients = [None if g is None else g for",
+        TRAINERS,
+    ),
+    Mutant(
+        "a scale of its own for one given all others",
+        "A mean-field guide begins as wide as the posterior's margins, far from its optimum.",
+        "inference/variational/placing.py",
+        "torch.cholesky_inverse(factor) - ",
+        "factor @ factor.mT - ",
+        PLACING,
+    ),
+    Mutant(
+        "a replica begins on the wrong side of the first",
+        "Seen from the frame, another path's mean is mirrored.",
+        "inference/variational/placing.py",
+        "(near.normal.mean - frame.normal.mean)",
+        "(frame.normal.mean - near.normal.mean)",
+        PLACING,
+    ),
+    Mutant(
+        "the centre of the coordinates is left out",
+        "A multivariate normal is drawn around zero in the frame's scales.",
+        "inference/variational/gaussian.py",
+        "LowerCholeskyAffine(self.centre, self.factor",
+        "LowerCholeskyAffine(0 * self.centre, self.factor",
+        ("inference/variational/test_gaussian.py",),
+    ),
+    Mutant(
+        "a resumed fit has the noise of its first steps",
+        "Random states are on disk and not put back.",
+        "inference/variational/trainers.py",
+        'generator.set_state(state[f"random {k}"])',
+        "generator.get_state()",
+        TRAINING,
+    ),
+    Mutant(
+        "a resumed fit begins its rates anew",
+        "Steps taken before the run was stopped do not count for the schedule, nor for the rows.",
+        "inference/variational/trainers.py",
+        "self._taken = self._descents[0].steps",
+        "self._taken = 0",
+        TRAINING,
+    ),
+    Mutant(
+        "an interrupted fit ends in the middle of a step",
+        "The state of the last whole window is not put back.",
+        "inference/variational/course.py",
+        "parameter.copy_(value)",
+        "parameter.copy_(parameter)",
+        ("inference/variational/test_course.py",),
     ),
 )

@@ -30,7 +30,7 @@ SETTINGS = {
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("guide", ["normal", "mvn"])
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_fit_that_is_off_is_trusted(name, guide, settings, shared_data, verdicts):
+def test_no_fit_that_is_off_is_trusted(name, guide, settings, shared_data, record):
     target = TARGETS[name](shared_data)
     fit = ppzoo.fit(
         target.model, target.data, method="svi", guide=guide, seed=SEED, progress=False, **SETTINGS[settings]
@@ -38,7 +38,7 @@ def test_no_fit_that_is_off_is_trusted(name, guide, settings, shared_data, verdi
     shift, spread = gaps(target.read(fit.draws(DRAWS)), target.reference)
     off = bool(shift.max() > MEAN or spread.max() > SD)
     diagnosis = fit.diagnose()
-    verdicts[f"{name}, {guide}, {settings}"] = {
+    record[f"{name}, {guide}, {settings}"] = {
         "off": off,
         "verdict": diagnosis.verdict,
         "mean, sd off": round(float(shift.max()), 2),
@@ -62,9 +62,9 @@ def gaps(draws, reference):
     return np.where(shift > ERRORS * error, shift / reference.sd, 0.0), np.where(ratio > few, ratio, 0.0)
 
 
-def test_false_alarms_are_few(verdicts):
+def test_false_alarms_are_few(record):
     """After the others, over what they found."""
-    right = {name: row for name, row in verdicts.items() if not row["off"]}
+    right = {name: row for name, row in record.items() if not row["off"]}
     if not right:
         pytest.skip("no fit of this run was right")
     alarms = [name for name, row in right.items() if row["verdict"] == "reject"]

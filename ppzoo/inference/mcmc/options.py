@@ -41,6 +41,7 @@ class SamplerOptions:
     prefers_float64: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     chains: int = 4
     warmup: int = 500

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from ppzoo.errors import FitError
 
 __all__ = ["WINDOW", "Course"]
 
@@ -23,10 +22,14 @@ class Course:
 
     Args:
         parameters: Where they stand, ``(K, ...)`` each; read after every window.
+
+    Attributes:
+        stuck: Whether every replica has skipped too many steps in a row.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         replicas = len(parameters[0]) if parameters else 1
+        self.stuck = False
         self._parameters = parameters
         self._blocks: list[NDArray[np.float64]] = []
         self._in_a_row = np.zeros(replicas, dtype=np.int64)
@@ -38,22 +41,17 @@ class Course:
         """One row of the steps so far for each replica, NaN where a step was skipped, ``(K, T)``."""
         return np.concatenate(self._blocks, axis=1)
 
-    def add(self, block: NDArray[np.float64]) -> None:
-        """The losses ``(K, T)`` of up to a window's steps.
+    def since(self, step: int) -> NDArray[np.float64]:
+        """The losses from a step on that a window began with, ``(K, T)``."""
+        return np.concatenate(self._blocks[step // WINDOW :], axis=1)
 
-        Raises:
-            FitError: If every replica has skipped too many steps in a row.
-        """
+    def add(self, block: NDArray[np.float64]) -> None:
+        """The losses ``(K, T)`` of up to a window's steps."""
         self._blocks.append(block)
         skipped = np.isnan(block)
         run = np.where(skipped.all(1), block.shape[1], np.argmin(skipped[:, ::-1], axis=1))  # at the end of the block
         self._in_a_row = np.where(skipped.all(1), self._in_a_row + run, run)
-        if (self._in_a_row >= _SKIPS_IN_A_ROW).all():
-            raise FitError(
-                "loss or gradient stayed non-finite",
-                got=f"{self._in_a_row.min()} steps in a row",
-                remedy="Lower lr, standardise the data, or look at ppzoo.check(model, data).",
-            )
+        self.stuck = bool((self._in_a_row >= _SKIPS_IN_A_ROW).all())
         if block.shape[1] == WINDOW:
             self._keep_best(block)
 
@@ -72,17 +70,33 @@ class Course:
         return f"{means[0]:.6g} to {means[-1]:.6g}{f', {failed} of them not finite' if failed else ''}"
 
     def restore_best(self) -> None:
-        """Put the best state back where it is clearly better than the last; the luckiest window of many is not.
-
-        Raises:
-            FitError: If no replica has taken a step.
-        """
-        if np.isnan(self.losses).all():
-            raise FitError("every step had a non-finite loss or gradient", got=f"{self.losses.shape[1]} steps")
+        """Put the best state back where it is clearly better than the last; the luckiest window of many is not."""
         for k, ((last, error), (best, best_error)) in enumerate(zip(self.recent(), self._best, strict=True)):
             if last - best > _CLEARLY * math.hypot(error, best_error):
                 for parameter, value in zip(self._parameters, self._best_state, strict=True):
                     parameter[k] = value[k]
+
+    def go_back(self) -> bool:
+        """Put every replica back where it was best; whether each had a whole window."""
+        if not all(math.isfinite(mean) for mean, _ in self._best):
+            return False
+        for parameter, value in zip(self._parameters, self._best_state, strict=True):
+            parameter.copy_(value)
+        return True
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All but the losses, to go on from."""
+        best = {f"best {i}": value for i, value in enumerate(self._best_state)}
+        means = torch.tensor(self._best, dtype=torch.float64, device="cpu")
+        return {"in a row": torch.from_numpy(self._in_a_row.copy()), "means": means} | best
+
+    def restore(self, losses: NDArray[np.float64], state: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot, and the losses ``(K, T)`` before it."""
+        self._blocks = np.split(losses, range(WINDOW, losses.shape[1], WINDOW), axis=1)
+        self._in_a_row = state["in a row"].numpy().copy()
+        self._best = [(mean, error) for mean, error in state["means"].tolist()]
+        for i, value in enumerate(self._best_state):
+            value.copy_(state[f"best {i}"])
 
     def _keep_best(self, block: NDArray[np.float64]) -> None:
         """These parameters are as good as the window's mean loss says."""

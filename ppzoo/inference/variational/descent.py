@@ -51,11 +51,23 @@ class Descent:
         self._parameters, self._units = list(parameters), list(units)
         self._places = [p.detach() / unit for p, unit in zip(parameters, units, strict=True)] if units else []
         self._optimiser = InPlace(optimiser, self._places or self._parameters)
-        self._rate, self._clip, self._steps = rate, clip, 0
+        self._rate, self._clip = rate, clip
+        self._steps = torch.zeros((), dtype=torch.int64, device="cpu")
+
+    @property
+    def steps(self) -> int:
+        """How many were taken or skipped."""
+        return int(self._steps)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What its steps change beside the parameters, in place."""
+        places = {f"place {i}": place for i, place in enumerate(self._places)}
+        return {"steps": self._steps} | places | self._optimiser.state
 
     def step(self, value: Tensor, gradients: Sequence[Tensor | None]) -> float:
         """Take one step; the loss, NaN if it was not taken."""
-        loss, t = float(value), self._steps
+        loss, t = float(value), self.steps
         self._steps += 1
         if not self._parameters:
             return loss

@@ -1,4 +1,4 @@
-r"""The multivariate normal over the joint unconstrained vector, in coordinates of its own.
+r"""Multivariate normals over the joint unconstrained vector: all of one, in coordinates of its own, or one of low rank.
 
 .. math:: z = c + F (\mu + \mathrm{diag}(\sigma) L \varepsilon), \qquad \varepsilon \sim \mathcal{N}(0, I_D)
 
@@ -6,23 +6,28 @@ r"""The multivariate normal over the joint unconstrained vector, in coordinates 
 whatever they are, the family is the same. Where they are the mean and the Cholesky factor of a normal near the
 posterior, what is to be trained is of the order of one and hardly correlated, however long and thin the posterior is.
 
-Shapes: ``D`` unconstrained numbers in all continuous latent sites.
+The normal of low rank is :math:`z = \mu + \mathrm{diag}(\sigma)(\varepsilon + W \eta)`.
+
+Shapes: ``D`` unconstrained numbers in all continuous latent sites, ``R`` directions.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import torch
 from pyro import distributions as dist
 from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.distributions.transforms import ComposeTransform, LowerCholeskyAffine
+from pyro.infer.autoguide import AutoLowRankMultivariateNormal
 from pyro.infer.autoguide.guides import AutoContinuous
 from pyro.nn.module import PyroParam
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-__all__ = ["Multivariate"]
+__all__ = ["LowRank", "LowRankNormal", "Multivariate"]
 
 _SCALE = 0.1  # of every unconstrained number at the start, as Pyro's Gaussian guides have it
 
@@ -61,3 +66,52 @@ class Multivariate(AutoContinuous):
     def _layers(self) -> list[Transform]:
         """What bends the base first."""
         return []
+
+
+class LowRank(AutoLowRankMultivariateNormal):
+    """Pyro's normal of low rank, its density without writes in place, which machine code has not."""
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> dist.Distribution:
+        """Over the unconstrained vector."""
+        scale: Any = self.scale  # Pyro's parameters are tensors when they are read
+        return LowRankNormal(self.loc, scale, self.cov_factor)
+
+
+class LowRankNormal(TorchDistribution):
+    r"""The normal of :math:`\mu + \mathrm{diag}(\sigma)(\varepsilon + W \eta)` for standard normals of ``D`` and ``R``.
+
+    With :math:`y = (z - \mu) / \sigma` and :math:`L L^\top = I + W^\top W`, by Woodbury's identity,
+
+    .. math:: \log q(z) = -\tfrac12 \left(\|y\|^2 - \|L^{-1} W^\top y\|^2 + D \log 2 \pi\right)
+        - \sum_d \log \sigma_d - \sum_r \log L_{rr}.
+
+    Args:
+        loc: :math:`\mu`, ``(D,)``.
+        scale: :math:`\sigma`, ``(D,)``.
+        directions: :math:`W`, ``(D, R)``.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, scale: Tensor, directions: Tensor) -> None:
+        self.loc, self.scale, self.directions = loc, scale, directions
+        super().__init__(torch.Size(), loc.shape, validate_args=False)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws ``(..., D)``."""
+        shape = tuple(sample_shape)
+        wide = torch.randn((*shape, len(self.loc)), dtype=self.loc.dtype, device=self.loc.device)
+        long = torch.randn((*shape, self.directions.shape[1]), dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + self.scale * (wide + long @ self.directions.mT)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log densities ``(...)`` of ``(..., D)``."""
+        y = (value - self.loc) / self.scale
+        along = y @ self.directions
+        factor = torch.linalg.cholesky(torch.eye(along.shape[-1]).to(y) + self.directions.mT @ self.directions)
+        along = torch.linalg.solve_triangular(factor, along[..., None], upper=False)[..., 0]
+        distance: Tensor = (y * y).sum(-1) - (along * along).sum(-1)
+        log_det = torch.log(self.scale).sum() + torch.log(factor.diagonal()).sum()
+        return -(distance + len(self.loc) * math.log(2 * math.pi)) / 2 - log_det

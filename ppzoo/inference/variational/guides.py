@@ -29,7 +29,6 @@ from pyro.distributions import Delta, TransformedDistribution
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoGuide,
-    AutoLowRankMultivariateNormal,
     AutoNormal,
 )
 from pyro.infer.autoguide.initialization import InitMessenger
@@ -44,7 +43,7 @@ from ppzoo.inference.program import Guide, Pair, Site, copy_model, has_method, n
 from ppzoo.inference.start import near_zero, prior_median
 from ppzoo.inference.variational.amortised import Amortised
 from ppzoo.inference.variational.flows import InverseAutoregressive, NeuralSpline
-from ppzoo.inference.variational.gaussian import Multivariate
+from ppzoo.inference.variational.gaussian import LowRank, Multivariate
 from ppzoo.inference.variational.runs import drawn, held
 from ppzoo.inference.variational.structured import Structured
 
@@ -55,7 +54,7 @@ Start = Callable[[dict[str, Any]], Tensor]
 GUIDES: dict[str, type[AutoGuide | Amortised]] = {
     "normal": AutoNormal,
     "mvn": Multivariate,
-    "lowrank": AutoLowRankMultivariateNormal,
+    "lowrank": LowRank,
     "iaf": InverseAutoregressive,
     "spline": NeuralSpline,
     "structured": Structured,

@@ -7,24 +7,33 @@ weight one. The plate over rows is the one whose size follows the number of rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.distributions import constraints
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.errors import ModelError, OptionError
-from ppzoo.inference.program import Pair, sites_of
+from ppzoo.datasets.arguments import Arguments, Place, Source
+from ppzoo.errors import DataError, ModelError, OptionError
+from ppzoo.inference.door import check_support
+from ppzoo.inference.program import Pair, Site, run_once, sites_of
+from ppzoo.inference.rows import fewer_rows, plates_over_rows, some_rows, watched
+from ppzoo.inference.variational.ahead import Ahead
+from ppzoo.inference.variational.course import WINDOW
+from ppzoo.inference.variational.guides import check_guide
 from ppzoo.inference.variational.settling import TOLERANCE
 from ppzoo.rng import stream_seed
 
 __all__ = ["Minibatches"]
 
 _PER_ROW = 1e-3  # nats
+_ROOM = 2**25  # bytes of rows that are read at once
 
 
 class Minibatches:
@@ -45,22 +54,31 @@ class Minibatches:
 
     def __init__(self, pair: Pair, batch_size: int | None, seed: int) -> None:
         self._data, self._seed = pair.data, seed
-        self._rows = _rows(pair.data)
-        self._batch = batch_size if batch_size is not None and batch_size < self._rows else None
+        self._rows, self._source = pair.data.total, pair.data.source
+        self._ahead: Ahead[Arguments] | None = None
+        if self._source is not None:
+            batch_size = self._source.size
+        streamed = self._source is not None
+        self._batch = batch_size if batch_size is not None and (batch_size < self._rows or streamed) else None
         self.plates: frozenset[str] = frozenset()
         self._orders: dict[int, tuple[int, Tensor]] = {}  # by replica, the epoch and its order
-        if batch_size is None:
-            return
-        if batch_size > self._rows:
+        if batch_size is not None and batch_size > self._rows:
             raise OptionError(
                 "is larger than the data", argument="batch_size", got=batch_size, expected=f"at most {self._rows} rows"
             )
-        if self._batch is not None:
+        if self._batch is not None and batch_size is not None:
             self.plates = self._find_plates(pair, batch_size)
+        self._watched: dict[Place, Site] = {}
+        if self._source is not None:
+            with pyro.validation_enabled():
+                found, _ = watched(pair.rebind(self.some))
+            self._watched = {place: site for place, site in found.items() if not _is_real(site)}
 
     @property
     def per_epoch(self) -> int:
         """Steps in one pass over the data; a ragged last batch is left to the next shuffle."""
+        if self._source is not None:
+            return self._source.per_epoch
         return 1 if self._batch is None else max(1, self._rows // self._batch)
 
     @property
@@ -77,17 +95,77 @@ class Minibatches:
         """A program in which the rows of a step stand for all."""
         if self._batch is None:
             return program
-        weighed: Callable[..., Any] = _Weigh(self.plates, self._rows / self._batch)(program)
+        weighed: Callable[..., Any] = _Weigh(self.plates, self._rows)(program)
         return weighed
+
+    @property
+    def some(self) -> Arguments:
+        """Data that stand for all where a guide is chosen and a loss set up."""
+        return some_rows(self._data, self._batch)
 
     @property
     def example(self) -> Arguments:
         """Data such as every step sees."""
-        return self._data if self._batch is None else _take(self._data, torch.arange(self._batch, device="cpu"))
+        return self._data if self._batch is None else self._data.take(torch.arange(self._batch, device="cpu"))
+
+    @property
+    def streamed(self) -> bool:
+        """Whether rows are read while the fit goes on."""
+        return self._source is not None
+
+    @property
+    def regular(self) -> bool:
+        """Whether every step sees as many rows."""
+        return self._source is None or self._source.regular
+
+    @property
+    def portion(self) -> int:
+        """How many steps' rows are in memory at once."""
+        size = sum(value.nbytes for value in self.example.tensors()) if self._source is not None else 0
+        return next(each for each in range(WINDOW, 0, -1) if each == 1 or (WINDOW % each == 0 and each * size <= _ROOM))
+
+    @contextmanager
+    def reading(self, first: int, steps: int, replicas: int) -> Iterator[None]:
+        """Inside, :meth:`batch` can be asked for rows that are read while the fit goes on, step by step.
+
+        The replicas may take their steps one after the other, so many of them at a time as the loss is averaged over.
+        A loader, whose order is its own, begins with step 0 in any case: a run that goes on reads past what it has had.
+
+        Args:
+            first: The first step that will be asked for.
+            steps: How many there are in all.
+            replicas: Who ask for them.
+        """
+        if self._source is None:
+            yield
+            return
+        threaded, each = self._source.threaded, self.portion if replicas == 1 else WINDOW
+        own, start = (range(replicas), first) if threaded else (range(1), 0)
+        sequences = [self._held_against_supports(self._source, k, start) for k in own]
+        with Ahead(sequences, each=each, start=start, end=steps, seed=self._seed, threaded=threaded) as self._ahead:
+            yield
+
+    def _held_against_supports(self, source: Source, replica: int, first: int) -> Iterator[Arguments]:
+        for number, batch in enumerate(source.batches(self._data, self._seed, replica, first), first):
+            for place, site in self._watched.items():
+                try:
+                    check_support(replace(site, value=batch.at(place)))
+                except DataError as error:
+                    got = f"{error.got} of batch {number}"
+                    raise DataError(
+                        error.problem,
+                        argument=error.argument,
+                        got=got,
+                        expected=error.expected,
+                        remedy=error.remedy,
+                    ) from None
+            yield batch
 
     def batch(self, step: int, replica: int = 0) -> Arguments:
         """The data of a step."""
-        return self._data if self._batch is None else _take(self._data, self.rows(step, replica))
+        if self._ahead is not None:
+            return self._ahead.at(step, replica if self._source is not None and self._source.threaded else 0)
+        return self._data if self._batch is None else self._data.take(self.rows(step, replica))
 
     def rows(self, step: int, replica: int = 0) -> Tensor:
         """Which rows a step sees, ``(B,)``."""
@@ -103,22 +181,15 @@ class Minibatches:
     @property
     def tensors(self) -> list[tuple[Tensor, bool]]:
         """The tensors among all data, in order, and whether a step sees some rows of them only."""
-        given = (value for value in (*self._data.args, *self._data.kwargs.values()) if isinstance(value, Tensor))
-        return [(value, self._batch is not None and value.dim() > 0 and len(value) == self._rows) for value in given]
+        return [(value, self._batch is not None and self._data.by_rows(value)) for value in self._data.tensors()]
 
     def _find_plates(self, pair: Pair, batch_size: int) -> frozenset[str]:
-        few = pair.rebind(_take(pair.data, torch.arange(batch_size, device="cpu")))
-        full, part = _plate_sizes(pair), _plate_sizes(few)
-        plates = frozenset(n for n, size in full.items() if size == self._rows and part.get(n) == batch_size)
-        if not plates:
-            raise ModelError(
-                "has no plate over the rows, so a minibatch cannot be weighed",
-                argument="batch_size",
-                got=f"plates {full or '(none)'} on {self._rows} rows",
-                expected='with pyro.plate("row", len(x)): around the sites of a row',
-                remedy="Add the plate, or leave batch_size out.",
-            )
-        local = [s.name for s in sites_of(pair.trace_model()) if s.kind == "latent" and _inside(s.plates, plates)]
+        plates = plates_over_rows(pair, batch_size)
+        local = [
+            s.name
+            for s in sites_of(pair.rebind(self.some).trace_model())
+            if s.kind == "latent" and _inside(s.plates, plates)
+        ]
         if local and isinstance(pair.guide, AutoGuide):
             raise ModelError(
                 "an automatic guide cannot follow minibatches through latent sites of each row",
@@ -127,43 +198,44 @@ class Minibatches:
                 expected="a guide that computes them from the batch",
                 remedy='Use guide="amortised" or a guide function of your own, or leave batch_size out.',
             )
+        _check_follows(pair.rebind(fewer_rows(pair.data, batch_size)))
         return plates
 
 
-class _Weigh(Messenger):
-    """Multiplies the log probability of every site inside one of the plates."""
+def _check_follows(few: Pair) -> None:
+    """The guide, its parameters made on other rows, runs on these and gives sites the model's shapes."""
+    try:
+        if few.guide is not None:
+            run_once(few.guide, few.data, "guide")
+        check_guide(few)
+    except ModelError as error:
+        raise ModelError(
+            "cannot follow minibatches: on one row less than it first saw it fails",
+            argument="guide",
+            got=str(error),
+            expected="a guide that computes the sites of a row from the batch",
+            remedy='Keep parameters of each row out of it, as guide="amortised" does, or leave batch_size out.',
+        ) from error
 
-    def __init__(self, plates: frozenset[str], weight: float) -> None:
+
+class _Weigh(Messenger):
+    """Multiplies the log probability of every site inside one of the plates, whose entries stand for all rows."""
+
+    def __init__(self, plates: frozenset[str], rows: int) -> None:
         super().__init__()
-        self._plates, self._weight = plates, weight
+        self._plates, self._rows = plates, rows
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if any(frame.name in self._plates for frame in msg["cond_indep_stack"]):
-            msg["scale"] = msg["scale"] * self._weight
+        size = next((frame.size for frame in msg["cond_indep_stack"] if frame.name in self._plates), None)
+        if size is not None:
+            msg["scale"] = msg["scale"] * (self._rows / size)
 
 
-def _rows(data: Arguments) -> int:
-    arrays = [v for v in (*data.args, *data.kwargs.values()) if isinstance(v, Tensor) and v.dim() > 0]
-    return max((len(v) for v in arrays), default=0)
-
-
-def _take(data: Arguments, index: Tensor) -> Arguments:
-    rows = _rows(data)
-
-    def take(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows:
-            return value[index.to(value.device)]
-        return value
-
-    return replace(
-        data,
-        args=tuple(take(v) for v in data.args),
-        kwargs={name: take(v) for name, v in data.kwargs.items()},
-    )
-
-
-def _plate_sizes(pair: Pair) -> dict[str, int]:
-    return {name: size for site in sites_of(pair.trace_model()) for name, _, size in site.plates}
+def _is_real(site: Site) -> bool:
+    support = site.distribution.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real
 
 
 def _inside(plates: tuple[tuple[str, int, int], ...], wanted: frozenset[str]) -> bool:

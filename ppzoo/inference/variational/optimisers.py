@@ -57,6 +57,12 @@ class InPlace:
         self._moments = [[torch.zeros_like(p) for p in parameters] for _ in range(optimiser.moments)]
         self._steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in parameters]
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What its steps change beside the parameters, in place."""
+        moments = {f"moment {j} of {i}": value for j, each in enumerate(self._moments) for i, value in enumerate(each)}
+        return moments | {f"count {i}": count for i, count in enumerate(self._steps)}
+
     def step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
         """One step; parameters without a gradient stay."""
         known = [i for i, gradient in enumerate(gradients) if gradient is not None]

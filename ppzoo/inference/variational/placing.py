@@ -10,7 +10,7 @@ scale at the start, and a scale :math:`\sigma_d = \mathrm{softplus}(\rho_d)` in 
 
 The start is the member of the guide's family nearest to the normal :math:`p = \mathcal{N}(m, \Sigma)` in
 :math:`\mathrm{KL}(q \| p)`: a normal for each number has :math:`\sigma_d^2 = 1 / (\Sigma^{-1})_{dd}`, a multivariate
-one all of :math:`\Sigma`; low rank and structure begin as a normal for each.
+one all of :math:`\Sigma`, one of low rank its widest directions; structure begins as a normal for each.
 
 L. Zhang, B. Carpenter, A. Gelman and A. Vehtari (2022), *Pathfinder: Parallel quasi-Newton variational inference*,
 https://jmlr.org/papers/v23/21-0889.html.
@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
-from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
 from ppzoo.inference.density import density_of
@@ -33,12 +33,13 @@ from ppzoo.inference.mcmc.starts import starting_points
 from ppzoo.inference.mcmc.streams import chain_keys
 from ppzoo.inference.pathfinder import Normals, pathfinder
 from ppzoo.inference.program import Guide, Pair
-from ppzoo.inference.variational.gaussian import Multivariate
+from ppzoo.inference.variational.gaussian import LowRank, Multivariate
 from ppzoo.inference.variational.structured import Structured
 
 __all__ = ["Near", "can_be_placed", "near_posterior", "place"]
 
 _PATHS = 8
+_MANY = 2000  # numbers of which all directions are too many to look at
 _DRAWS = 100  # of each path's normal, to see that the density is finite there
 
 
@@ -94,7 +95,7 @@ def near_posterior(pair: Pair, like: Tensor, seed: int, least: int) -> list[Near
 
 def can_be_placed(guide: Guide | None) -> bool:
     """Whether it is of a kind that :func:`place` knows."""
-    return isinstance(guide, Multivariate | Structured) or type(guide) in (AutoNormal, AutoLowRankMultivariateNormal)
+    return isinstance(guide, Multivariate | LowRank | Structured) or type(guide) is AutoNormal
 
 
 def place(guide: Any, near: Near, frame: Near) -> dict[Tensor, Tensor]:
@@ -109,7 +110,8 @@ def place(guide: Any, near: Near, frame: Near) -> dict[Tensor, Tensor]:
         _place_joint(guide, near, frame)
         return {}
     mean, scale, unit = near.normal.mean, near.conditional_scale(), frame.conditional_scale()
-    if isinstance(guide, AutoLowRankMultivariateNormal):
+    if isinstance(guide, LowRank):
+        _turn(guide, near)
         return _placed(guide.loc, guide.scale_unconstrained, mean, scale, unit)
     means, scales, units = (near.by_site(values) for values in (mean, scale, unit))
     found: dict[Tensor, Tensor] = {}
@@ -134,6 +136,17 @@ def _place_joint(guide: Multivariate, near: Near, frame: Near) -> None:
     guide.loc.data = shift.to(guide.loc)
     guide.scale = inner.diagonal().to(guide.loc)  # Pyro takes it to the parameter behind it
     guide.scale_tril = (inner / inner.diagonal()[:, None]).to(guide.loc)
+
+
+def _turn(guide: LowRank, near: Near) -> None:
+    """The directions in which the normal is widest beside the scales that the guide begins with."""
+    directions, rank = guide.cov_factor, guide.cov_factor.shape[1]
+    if len(directions) > _MANY:
+        return
+    scale = near.conditional_scale().double()
+    width, along = torch.linalg.eigh(near.covariance() / torch.outer(scale, scale))
+    widest = torch.sqrt((width[-rank:] - 1).clamp(min=0))
+    directions.data = (along[:, -rank:] * widest).to(directions)
 
 
 def _placed(loc: Tensor, rho: Tensor, mean: Tensor, scale: Tensor, unit: Tensor) -> dict[Tensor, Tensor]:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from ppzoo.errors import FitError, ModelError, OptionError
 from ppzoo.inference.outcome import Run
-from ppzoo.inference.program import Guide, Pair, has_method, sites_of
+from ppzoo.inference.program import Guide, Pair, has_method, run_once, sites_of
+from ppzoo.inference.rows import some_rows
 from ppzoo.inference.start import prior_median, uniform
+from ppzoo.inference.variational.amortised import Amortised
 from ppzoo.inference.variational.guides import Start, check_guide, check_plates, choose_guide
 from ppzoo.inference.variational.placing import Near, can_be_placed, near_posterior, place
 from ppzoo.isolation import isolated
@@ -42,7 +44,7 @@ class Replicas:
     notes: list[str]
 
 
-def begin(pair: Pair, run: Run, guide: Any, init: str | None, count: int, *, whole: bool) -> Replicas:
+def begin(pair: Pair, run: Run, guide: Any, init: str | None, count: int, batch_size: int | None = None) -> Replicas:
     """Choose a guide, and let the pair and its twins begin.
 
     Args:
@@ -51,7 +53,7 @@ def begin(pair: Pair, run: Run, guide: Any, init: str | None, count: int, *, who
         guide: What the user gave.
         init: ``"pathfinder"``, ``"data"`` or ``"model"``; None for the first where that is possible, else the second.
         count: How many replicas there are.
-        whole: Whether every step looks at all rows.
+        batch_size: How many rows a step looks at; all of them when ``None``.
 
     Raises:
         OptionError: If the fit is to start at Pathfinder's normals and cannot.
@@ -59,11 +61,11 @@ def begin(pair: Pair, run: Run, guide: Any, init: str | None, count: int, *, who
         FitError: If Pathfinder was asked for and found nothing.
     """
     twins = [pair.twin() for _ in range(count - 1)]
-    chosen = _begin(pair, run, guide, init, prior_median)
+    chosen = _begin(pair, run, guide, init, prior_median, batch_size)
     near: list[Near] = []
     notes = []
     if init in (None, "pathfinder"):
-        why = _no_place(pair, guide, whole=whole)
+        why = _no_place(pair, guide, batch_size)
         if not why:
             try:
                 near = near_posterior(pair, torch.zeros((), dtype=run.dtype, device=run.device), run.seed, count)
@@ -81,7 +83,7 @@ def begin(pair: Pair, run: Run, guide: Any, init: str | None, count: int, *, who
     for k, twin in enumerate(twins):
         seed = stream_seed(run.seed, "svi", "start", k)
         with isolated(seed=seed, dtype=run.dtype, device=run.device, store=twin.store):
-            other = _begin(twin, run, guide, init, uniform)
+            other = _begin(twin, run, guide, init, uniform, batch_size)
             if near:
                 place(other, near[(k + 1) % len(near)], near[0])
             parameters.append(twin.trainable())
@@ -90,27 +92,31 @@ def begin(pair: Pair, run: Run, guide: Any, init: str | None, count: int, *, who
     return Replicas(chosen, _stacked(parameters), _stacked(buffers), measured, bool(near), notes)
 
 
-def _begin(pair: Pair, run: Run, guide: Any, init: str | None, start: Start) -> Guide:
+def _begin(pair: Pair, run: Run, guide: Any, init: str | None, start: Start, batch_size: int | None) -> Guide:
     """Choose the guide, and make every parameter of the pair where training starts."""
     if init != "model" and has_method(pair.owner, "initialise"):
         pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
-    trace = pair.trace_model()
+    some = some_rows(pair.data, batch_size)
+    trace = pair.rebind(some).trace_model()
     latent = [site.name for site in sites_of(trace) if site.kind == "latent"]
     chosen = pair.guide = choose_guide(guide, pair.owner, pair.model, latent, start)
     check_plates(chosen, trace)
     pair.to(dtype=run.dtype, device=run.device)
-    pair.first_run()
+    if isinstance(chosen, Amortised):  # which measures the rows when it runs first
+        run_once(chosen, pair.data, "guide")
+    few = pair.rebind(some)
+    few.first_run()
     pair.to(dtype=run.dtype, device=run.device)
-    check_guide(pair)
+    check_guide(few)
     return chosen
 
 
-def _no_place(pair: Pair, guide: Any, *, whole: bool) -> str:
+def _no_place(pair: Pair, guide: Any, batch_size: int | None) -> str:
     """Why Pathfinder cannot say where this fit starts; else empty."""
     if not can_be_placed(pair.guide) or isinstance(guide, AutoGuide):
         return "the guide has a start of its own"
-    if not whole:
-        return "batch_size is given: Pathfinder needs all rows at once"
+    if batch_size is not None or pair.data.source is not None:
+        return "rows come in batches: Pathfinder needs all at once"
     if isinstance(pair.guide, nn.Module) and len(list(pair.guide.parameters())) < len(pair.trainable()):
         return "the model has parameters that are no latent sites"
     return ""

@@ -21,7 +21,7 @@ Shapes: ``K`` replicas, ``T`` steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -70,6 +70,23 @@ class Settling:
             self._marks[self._windows] = [total.clone() for total in self._sums]
             self._marks = {k: sums for k, sums in self._marks.items() if k >= self._half()}
         return self.settled
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that it has seen, to go on from."""
+        counts = torch.tensor([self._windows, self._next, int(self.settled)], dtype=torch.int64, device="cpu")
+        sums = {f"sum {i}": value for i, value in enumerate(self._sums)}
+        return {"counts": counts} | sums | {f"mark {k} {i}": v for k, m in self._marks.items() for i, v in enumerate(m)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+        self._windows, self._next, settled = state["counts"].tolist()
+        self.settled = bool(settled)
+        device = [total.device for total in self._sums]
+        self._sums = [state[f"sum {i}"].to(at, copy=True) for i, at in enumerate(device)]
+        marks = {int(name.split()[1]) for name in state if name.startswith("mark ")}
+        self._marks = {
+            k: [state[f"mark {k} {i}"].to(at, copy=True) for i, at in enumerate(device)] for k in sorted(marks)
+        }
 
     def means(self) -> list[Tensor]:
         """Of each parameter's iterates, one a window, in the last two quarters, ``(K, ...)``."""

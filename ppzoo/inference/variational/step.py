@@ -63,6 +63,7 @@ class Step:
         """
         self._loss, self._parameters, self._buffers = loss, list(parameters), list(buffers)
         self._fixed = fixed
+        self._shapes = [rows.shape for rows in self._rows(data)]  # a graph is of these
         self.graph: Graph | None = None
         self._function: Callable[..., Any] | None = None  # the graph, in the form that runs
         self.reason = ""
@@ -77,7 +78,7 @@ class Step:
 
     def __call__(self, data: Arguments, weight: Tensor | None = None) -> tuple[Tensor, Gradients]:
         """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one."""
-        if self._function is None:
+        if self._function is None or [rows.shape for rows in self._rows(data)] != self._shapes:
             return self._by_program(data, weight)
         return self._by_graph(data, weight, self._function)
 
@@ -143,7 +144,7 @@ class Step:
                 raise NotTraceable("it trains other parameters than the program")
             if mine is not None and theirs is not None:
                 tolerance = tolerance_of(theirs)
-                scale = float(theirs.abs().max()) if theirs.numel() else 0.0
+                scale = float(theirs.nan_to_num(0.0, 0.0, 0.0).abs().max()) if theirs.numel() else 0.0
                 if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
                     raise NotTraceable("it gives other numbers than the program: its structure depends on values")
 

@@ -9,9 +9,8 @@ Kucukelbir et al., *Automatic Differentiation Variational Inference*, 2017, http
 from __future__ import annotations
 
 import math
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,20 +19,21 @@ from numpy.typing import NDArray
 
 from ppzoo.checks import check_choice, check_integer, check_real
 from ppzoo.diagnostics.diagnosis import Finding
-from ppzoo.errors import OptionError
+from ppzoo.errors import FitError, OptionError
 from ppzoo.inference.outcome import Outcome, Run
 from ppzoo.inference.program import Guide, Pair, check_program_like
-from ppzoo.inference.variational.course import WINDOW, Course
+from ppzoo.inference.variational.course import Course
 from ppzoo.inference.variational.descent import constant, cosine_decay
+from ppzoo.inference.variational.failing import what_failed
 from ppzoo.inference.variational.guides import check_guide_option
 from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.replicas import Replicas, begin
-from ppzoo.inference.variational.settling import Settling, fall
+from ppzoo.inference.variational.settling import fall
 from ppzoo.inference.variational.step import Step, draws_again, kept
-from ppzoo.inference.variational.trainers import Plan, Trainer, trainer_of
-from ppzoo.progress import Progress
+from ppzoo.inference.variational.trainers import Plan, trainer_of
+from ppzoo.inference.variational.training import Training
 
 __all__ = ["SVI"]
 
@@ -54,7 +54,8 @@ class SVI:
         optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         schedule: ``"cosine"``, the default where the number of steps is known, lets the rate fall to a hundredth;
             ``"constant"`` keeps it.
-        batch_size: Rows a step looks at; all of them when ``None``.
+        batch_size: Rows a step looks at; all of them when ``None``. Of a loader, which has its own, leave it out.
+        rows: How many rows a loader gives in a pass, where ``len(loader.dataset)`` does not say it.
         objective: What is maximised: ``"elbo"``; a bound by importance weights of the particles, tighter and harder
             to train, ``"iwae"``, ``"renyi"`` or, with gradients that stay sharp, ``"dreg"``; or ``"wake-sleep"``, by
             which the guide covers the posterior instead of staying inside of it.
@@ -76,7 +77,8 @@ class SVI:
     name: ClassVar[str] = "svi"
     prefers_float64: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = True
-    resumable: ClassVar[bool] = False
+    resumable: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
     steps: int | str | None = None
     epochs: int | None = None
@@ -84,6 +86,7 @@ class SVI:
     optimiser: str = "adam"
     schedule: str | None = None
     batch_size: int | None = None
+    rows: int | None = None
     objective: str = "elbo"
     alpha: float | None = None
     beta: float = 1.0
@@ -95,7 +98,7 @@ class SVI:
     guide: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "batch_size", "anneal"):
+        for name in ("steps", "epochs", "batch_size", "rows", "anneal"):
             value = getattr(self, name)
             if value is not None and (name, value) != ("steps", "auto"):
                 check_integer(name, value)
@@ -156,16 +159,21 @@ class SVI:
     def run(self, pair: Pair, run: Run) -> Outcome:
         """Train the pair in place; the best state of the best replica is kept."""
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
-        replicas = begin(pair, run, self.guide, self.init, self.replicas, whole=self.batch_size is None)
+        replicas = begin(pair, run, self.guide, self.init, self.replicas, self.batch_size)
         batches = Minibatches(pair, self.batch_size, run.seed)
         for module in pair.modules().values():
             module.train()
         step, told = self._step(pair, replicas.guide, batches)
         settles = self.steps == "auto" or (replicas.placed and self._is_open())
-        trainer, why = trainer_of(plan := self._plan(step, batches, replicas, run.seed, settles=settles))
-        course = Course(plan.parameters)
-        settling = Settling(plan.parameters, course, batches.tolerance) if settles else None
-        seconds = self._train(trainer, self._steps(batches, settles=settles), course, settling, run.progress)
+        most = self._steps(batches, settles=settles)
+        plan = self._plan(step, batches, replicas, run.seed, most, settles=settles)
+        trainer, why = trainer_of(plan)
+        training = Training(plan, trainer, most, run.keeper, batches.tolerance if settles else None)
+        course, settling = training.course, training.settling
+        with batches.reading(training.done, most, self.replicas):
+            training.run(run.progress, 2 * (self.anneal or 0))
+            lost = course.stuck or np.isnan(course.losses).all()
+            findings = [*self._stuck(pair, replicas.guide, plan, course)] if lost else []
         course.restore_best()
         best = course.best()
         ends = settling.means() if settling is not None and settling.settled else plan.parameters
@@ -174,24 +182,52 @@ class SVI:
             module.eval()
         losses = course.losses[best]
         finite = losses[~np.isnan(losses)]
-        numbers = {"steps": float(len(losses)), "skipped": float(len(losses) - len(finite)), "seconds_steps": seconds}
+        numbers = {
+            "steps": float(len(losses)),
+            "skipped": float(len(losses) - len(finite)),
+            "seconds_steps": training.seconds,
+        }
         notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *replicas.notes, *told]
-        findings: list[Finding] = []
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {course.spread()} nats.")
         if settling is not None:
             numbers["settled"] = float(settling.settled)
-            findings += [] if settling.settled else [_unsettled(losses)]
             if self.replicas > 1:
                 numbers["replica_r_hat"] = settling.r_hat()
-        return Outcome(losses=finite, numbers=numbers, notes=tuple(notes), findings=tuple(findings))
+        if training.interrupted:
+            findings.append(Finding("caution", "the run was interrupted", training.stopped()))
+        elif settling is not None and not settling.settled:
+            findings.append(_unsettled(losses))
+        return Outcome(
+            losses=finite,
+            numbers=numbers,
+            notes=tuple(notes),
+            findings=tuple(findings),
+            interrupted=training.interrupted,
+        )
+
+    def _stuck(self, pair: Pair, guide: Guide, plan: Plan, course: Course) -> Iterator[Finding]:
+        """That steps could no longer be taken, and why.
+
+        Raises:
+            FitError: If there is no state to keep.
+        """
+        best, last = course.best(), course.losses.shape[1] - 1
+        plan.step.stand_at([p[best] for p in plan.parameters], [b[best] for b in plan.buffers])
+        why = what_failed(pair, guide, plan.batches, last, best)
+        remedy = "Lower lr, standardise the data, or look at ppzoo.check(model, data)."
+        if not course.go_back():
+            raise FitError("loss or gradient stayed non-finite", got=why, remedy=remedy)
+        what = "loss or gradient stayed non-finite, and the fit stands where it was best before"
+        yield Finding("reject", what, why, remedy)
 
     def _is_open(self) -> bool:
         """Whether the user left it to the loss when the fit ends."""
         return self.steps is None and self.epochs is None and self.schedule != "cosine" and self.objective == "elbo"
 
-    def _plan(self, step: Step, batches: Minibatches, replicas: Replicas, seed: int, *, settles: bool) -> Plan:
-        steps = self._steps(batches, settles=settles)
+    def _plan(
+        self, step: Step, batches: Minibatches, replicas: Replicas, seed: int, steps: int, *, settles: bool
+    ) -> Plan:
         decay = constant if settles or self.schedule == "constant" else cosine_decay(steps)
         return Plan(
             step,
@@ -207,26 +243,13 @@ class SVI:
             replicas.units,
         )
 
-    def _train(
-        self, trainer: Trainer, steps: int, course: Course, settling: Settling | None, progress: bool | None
-    ) -> float:
-        """Take the steps, or as many as it takes to settle; the seconds."""
-        began = time.perf_counter()
-        with Progress(steps, "svi", progress) as bar:
-            for done in range(0, steps, WINDOW):
-                course.add(trainer.advance(min(WINDOW, steps - done)).numpy())
-                bar.reach(min(done + WINDOW, steps), f"loss {min(mean for mean, _ in course.recent()):.4g}")
-                if settling is not None and settling.look() and done >= 2 * (self.anneal or 0):
-                    break
-        return time.perf_counter() - began
-
     def _step(self, pair: Pair, guide: Guide, batches: Minibatches) -> tuple[Step, list[str]]:
         """Loss and gradients, on rows that stand for all, and notes on the loss."""
         annealed = self.anneal is not None
         objective = Objective(self.objective, self.particles, self.alpha, self.beta, annealed)
         learnt = pair.trainable(), pair.buffers()
         with kept(pair.buffers()), draws_again():  # what is run to choose a loss is no step
-            loss, notes = loss_of(pair, guide, batches, objective)
+            loss, notes = loss_of(pair.rebind(batches.some), guide, batches, objective)
         programs = (pair.model, guide)
         step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
         return step, notes

@@ -6,7 +6,7 @@ Shapes: ``K`` replicas, ``T`` steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,6 +87,12 @@ class Trainer(Protocol):
     def advance(self, steps: int) -> Tensor:
         """Take some steps with each; the losses ``(K, T)`` of float64, NaN where a step was skipped."""
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that the next steps hang on: parameters, moments, random states, the number of steps."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+
 
 def trainer_of(plan: Plan) -> tuple[Trainer, str]:
     """The fastest trainer for this plan, and why it is not a faster one (empty for the fastest)."""
@@ -131,6 +137,27 @@ class Stepwise:
         self._taken += steps
         return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """As :meth:`Trainer.snapshot`."""
+        return self._tensors() | {
+            f"random {k} {i}": value for k, states in enumerate(self._randomness) for i, value in enumerate(states)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As :meth:`Trainer.restore`."""
+        for name, value in self._tensors().items():
+            value.detach().copy_(state[name])
+        self._randomness = [
+            [state[f"random {k} {i}"] for i in range(len(states))] for k, states in enumerate(self._randomness)
+        ]
+        self._taken = self._descents[0].steps
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What changes in place."""
+        own = {f"parameter {i}": value for i, value in enumerate(self._plan.parameters)}
+        own |= {f"buffer {i}": value for i, value in enumerate(self._plan.buffers)}
+        return own | {f"descent {k} {n}": v for k, each in enumerate(self._descents) for n, v in each.state.items()}
+
     def _advance(self, replica: int, steps: int) -> list[float]:
         step, batches, descent = self._plan.step, self._plan.batches, self._descents[replica]
         step.stand_at(*self._places[replica])
@@ -150,9 +177,13 @@ class Native:
         """Raise :class:`~ppzoo.inference.native.values.Unsupported` where some operation has no machine code."""
         if graph.writes:
             raise Unsupported("it writes in place")
+        if not plan.batches.regular:
+            raise Unsupported("batches may differ in size")
         self._plan, self._taken = plan, 0
         self._graph, self._draws = separated(graph)
-        self._rows = plan.batches.tensors if not plan.batches.fixed else []
+        streamed = plan.batches.streamed
+        self._rows = plan.batches.tensors if not (plan.batches.fixed or streamed) else []
+        self._given = plan.batches.example.tensors() if streamed else []  # like what comes with each step
         self._generators = [torch.Generator("cpu").manual_seed(_seed(plan.seed, k)) for k in range(plan.replicas)]
         self._state = {f"parameter {i}": parameter for i, parameter in enumerate(plan.parameters)}
         for j in range(plan.optimiser.moments):
@@ -164,9 +195,10 @@ class Native:
         self._courses = {"rate": plan.rate} | ({} if plan.weight is None else {"weight": plan.weight})
         noise = [*(Draw("", (), torch.float64) for _ in self._courses), *self._draws]
         own = [*(value[0] for value in self._state.values()), *(torch.zeros(d.shape, dtype=d.dtype) for d in noise)]
-        rows = [plan.batches.rows(0)] if self._rows else []
+        rows = [plan.batches.rows(0)] if self._rows else self._given
         step = trace(self._step, [*own, *rows, *self._shared.values()])
-        self._names = [*self._courses, *(f"draw {i}" for i in range(len(self._draws))), *["rows"] * len(rows)]
+        names = [f"given {i}" for i in range(len(self._given))] or ["rows"] * len(rows)
+        self._names = [*self._courses, *(f"draw {i}" for i in range(len(self._draws))), *names]
         self._loop = compile_loop(
             step,
             state=dict(zip(self._state, own, strict=False)),
@@ -177,12 +209,19 @@ class Native:
 
     def advance(self, steps: int) -> Tensor:
         """As :meth:`Trainer.advance`."""
+        each = self._plan.batches.portion
+        return torch.cat([self._advance(min(each, steps - done)) for done in range(0, steps, each)], 1)
+
+    def _advance(self, steps: int) -> Tensor:
         replicas, ahead = range(self._plan.replicas), range(self._taken, self._taken + steps)
         courses = [torch.tensor([of(t) for t in ahead], dtype=torch.float64) for of in self._courses.values()]
         draws = zip(*(drawn(self._draws, steps, generator) for generator in self._generators), strict=True)
         noise = [*(course.repeat(len(replicas), 1) for course in courses), *(torch.stack(each) for each in draws)]
         if self._rows:
             noise.append(torch.stack([torch.stack([self._plan.batches.rows(t, k) for t in ahead]) for k in replicas]))
+        if self._given:
+            seen = [[self._plan.batches.batch(t, k).tensors() for t in ahead] for k in replicas]
+            noise += [torch.stack([torch.stack(each) for each in of]) for of in zip(*map(_columns, seen), strict=True)]
         losses = torch.zeros(len(replicas), steps, dtype=torch.float64)
         count = torch.zeros(len(replicas), dtype=torch.int64)
         named = dict(zip(self._names, noise, strict=True))
@@ -192,8 +231,24 @@ class Native:
         self._taken += steps
         return losses
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """As :meth:`Trainer.snapshot`."""
+        taken = torch.tensor(self._taken, dtype=torch.int64)
+        return self._state | {"taken": taken} | {f"random {k}": g.get_state() for k, g in enumerate(self._generators)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As :meth:`Trainer.restore`."""
+        for name, value in self._state.items():
+            value.copy_(state[name])
+        for k, generator in enumerate(self._generators):
+            generator.set_state(state[f"random {k}"])
+        self._taken = int(state["taken"])
+
     def _step(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """One step of one replica: ``(*state, rate, [weight], *draws, [rows], *shared) -> (*state, True, loss)``."""
+        """One step of one replica.
+
+        ``(*state, rate, [weight], *draws, [rows] or *given, *shared) -> (*state, True, loss)``.
+        """
         plan, given = self._plan, iter(values)
         parameters = [next(given) for _ in plan.parameters]
         moments = [[next(given) for _ in parameters] for _ in range(plan.optimiser.moments)]
@@ -201,7 +256,8 @@ class Native:
         weight = [next(given)] if plan.weight is not None else []
         draws = [next(given) for _ in self._draws]
         seen = [next(given)] if self._rows else []
-        data = [next(given)[seen[0]] if some else next(given) for _, some in self._rows]
+        data = [next(given) for _ in self._given]
+        data += [next(given)[seen[0]] if some else next(given) for _, some in self._rows]
         buffers, units = [next(given) for _ in plan.buffers], list(given)
         loss, gradients = self._graph(*weight, *data, *parameters, *buffers, *draws)
         places = parameters
@@ -223,6 +279,10 @@ class Native:
                     m[i] = torch.where(taken, new, m[i])
         state = [*parameters, *(m for each in moments for m in each), t + taken]
         return (*state, torch.ones((), dtype=torch.bool), torch.where(taken, loss.double(), math.nan))
+
+
+def _columns(rows: list[list[Tensor]]) -> list[tuple[Tensor, ...]]:
+    return list(zip(*rows, strict=True))
 
 
 def _pays(graph: Graph, plan: Plan) -> bool:

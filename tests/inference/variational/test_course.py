@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from ppzoo.errors import FitError
 from ppzoo.inference.variational.course import WINDOW, Course
 
 RNG = np.random.default_rng
@@ -48,6 +47,14 @@ def test_a_last_window_that_is_cut_short_counts_with_the_one_before():
     assert course.recent()[0][0] == pytest.approx((40 * course.losses[0, 10:50].mean() + 10 * 2.0) / 50)
 
 
+def test_losses_since_a_window():
+    course = Course([torch.zeros(2)])
+    for steps in (WINDOW, WINDOW, 10):
+        course.add(block(1.0, 2.0, steps=steps, seed=steps))
+    assert np.array_equal(course.since(WINDOW), course.losses[:, WINDOW:])
+    assert np.array_equal(course.since(0), course.losses)
+
+
 def test_skipped_steps_do_not_count():
     course = Course([torch.zeros(1)])
     losses = block(3.0)
@@ -64,15 +71,24 @@ def test_too_many_in_a_row():
     course.add(bad)  # the other replica goes on
     both = np.full((2, 25), math.nan)
     course.add(both)
-    with pytest.raises(FitError, match=r"stayed non-finite; got 50 steps in a row. Lower lr"):
-        course.add(both)
+    assert not course.stuck
+    course.add(both)
+    assert course.stuck
 
 
-def test_nothing_finite_at_all():
-    course = Course([torch.zeros(1)])
-    course.add(np.full((1, 10), math.nan))
-    with pytest.raises(FitError, match="every step had a non-finite loss"):
-        course.restore_best()
+def test_there_is_no_going_back_before_every_replica_has_a_window():
+    at = torch.zeros(2)
+    course = Course([at])
+    bad = block(1.0, 1.0)
+    bad[0] = math.nan
+    course.add(bad)
+    at.fill_(7.0)
+    assert not course.go_back()
+    assert at.tolist() == [7.0, 7.0]
+    course.add(block(5.0, 5.0))
+    at.fill_(9.0)
+    assert course.go_back()
+    assert at.tolist() == [7.0, 0.0]
 
 
 def test_without_parameters_there_are_losses():

@@ -117,6 +117,17 @@ def test_a_guide_of_single_scales_begins_at_the_nearest(kind):
         torch.testing.assert_close(weights["deps.theta.a.weight"], theta[:, None] / a)
 
 
+def test_low_rank_begins_with_the_widest_directions():
+    """Scales of one but for one direction, of width 100: all of that normal is of rank one."""
+    along = functional.normalize(torch.ones(6, 1, dtype=torch.float64), dim=0)
+    mean, one = torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+    near = Near(SIZES, Normals(mean, one, along, torch.full((1, 1), 100.0, dtype=torch.float64)))
+    guide, _ = placed("lowrank", near, near)
+    scaled = guide.scale[:, None] * guide.cov_factor
+    correlation = (torch.diag(guide.scale**2) + scaled @ scaled.T) / torch.outer(one, one)
+    torch.testing.assert_close(correlation.detach() / 1e4, near.covariance() / 1e4, rtol=0, atol=1e-3)
+
+
 def test_which_can_be_placed():
     with isolated(seed=0):
         can = {

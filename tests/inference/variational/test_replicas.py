@@ -43,7 +43,7 @@ CANNOT = {
     "its own": ({"guide": own}, "the guide has a start of its own"),
     "a point": ({"guide": "delta"}, "the guide has a start of its own"),
     "an instance": ({"guide": AutoNormal(conjugate, init_loc_fn=prior_median)}, "the guide has a start of its own"),
-    "a batch": ({"batch_size": 3}, "batch_size is given"),
+    "a batch": ({"batch_size": 3}, "rows come in batches"),
     "a parameter": ({"model": with_a_parameter}, "the model has parameters that are no latent sites"),
 }
 
@@ -97,7 +97,7 @@ def test_replicas_start_at_other_modes():
 
     with isolated(seed=0, dtype=torch.float64):
         pair = Pair(two, two, Arguments((8 + Y.double(),), {}))
-        begun = begin(pair, Run(0, torch.float64, torch.device("cpu"), None), "normal", None, 6, whole=True)
+        begun = begin(pair, Run(0, torch.float64, torch.device("cpu"), None), "normal", None, 6)
     ends = begun.parameters[0].abs()  # units of the first replica are those of all
     assert ends.shape == (6,)
     assert begun.placed
