@@ -16,19 +16,16 @@ from ppzoo.diagnostics.convergence import diagnose_chains
 from ppzoo.diagnostics.diagnosis import Diagnosis, Finding, Level
 from ppzoo.diagnostics.reweighting import diagnose_moments
 from ppzoo.diagnostics.samples import coverage, find_modes, modes_covered
-from ppzoo.inference.draws import common_plate, log_weights, log_weights_in_parts
 from ppzoo.inference.program import has_method, is_conditioned, sites_of
-from ppzoo.inference.rows import plates_over_rows
 from ppzoo.predicting import local_sites
-from ppzoo.weighing import Weighed, draws_for_weights, weighed_of, weighed_scalars
+from ppzoo.weighing import weighed_scalars
+from ppzoo.weighing_streamed import streamed_limits
 
 if TYPE_CHECKING:
-    from ppzoo.datasets.arguments import Source
     from ppzoo.result import Fit
 
 __all__ = ["judge"]
 
-_STREAMED_WEIGHTS, _FEWEST_STREAMED = 400_000_000, 400  # draws times rows that are read again; k-hat of fewer is noise
 _PRIOR = 4000  # draws that tell the sd of a code under its prior, to 1 %
 _GENERATED = 10_000  # draws behind the count of modes
 _FEWEST_ROWS = 20  # below it neither modes nor coverage can be told
@@ -72,12 +69,7 @@ def _judge_program(fit: Fit) -> Diagnosis:
 
 
 def _judge_approximation(fit: Fit) -> Diagnosis:
-    limits = Diagnosis()
-    if fit.kind == "draws" and fit.pair.data.source is not None:
-        with fit.world("weights"):
-            found, limits = _streamed_weights(fit, fit.pair.data.source)
-    else:
-        found = fit.weighed
+    found, source = fit.weighed, fit.pair.data.source
     if found is not None and found.is_point:
         return Diagnosis((_POINT,), {})
     diagnosis = diagnose_approximation(
@@ -86,34 +78,14 @@ def _judge_approximation(fit: Fit) -> Diagnosis:
         skipped=int(fit.outcome.numbers.get("skipped", 0)),
         steps=int(fit.outcome.numbers.get("steps", 0)),
     )
-    diagnosis = _joined(diagnosis, limits)
+    if fit.kind == "draws" and source is not None:
+        with fit.world("sites"):
+            diagnosis = _joined(diagnosis, Diagnosis(streamed_limits(fit, source, found=found is not None)))
     if found is None or found.log_weights.ndim != 1:
         return diagnosis
     if not is_usable(diagnosis.numbers.get("k_hat", np.inf), len(found.log_weights)):
         return diagnosis
     return _joined(diagnosis, diagnose_moments(*weighed_scalars(fit, found, continuous=True)))
-
-
-def _streamed_weights(fit: Fit, source: Source) -> tuple[Weighed | None, Diagnosis]:
-    """Weights on data that are read again in parts, where that is feasible; what they do not say is said."""
-    pair = fit.pair
-    rows = plates_over_rows(pair, source.size)
-    if common_plate(pair) in rows:  # each row has weights of its own, so some rows do
-        what = f"k-hat is of {pair.data.rows:,} of {source.rows:,} rows, for data are streamed"
-        return weighed_of(log_weights(pair, draws_for_weights(pair))), Diagnosis((Finding("note", what, ""),))
-    plates = {s.name: {name for name, _, _ in s.plates} for s in sites_of(pair.trace_model()) if s.kind == "latent"}
-    draws = min(draws_for_weights(pair), _STREAMED_WEIGHTS // source.rows)
-    found, why = None, f"{source.rows:,} rows are too many to be read for {_FEWEST_STREAMED} draws"
-    if any(not rows.isdisjoint(of) for of in plates.values()):
-        why = "beside sites that all rows share, each row has its own"
-    elif draws >= _FEWEST_STREAMED:
-        found = log_weights_in_parts(pair, draws, source.once(pair.data), rows)
-        why = "not every row can be read again, or draws have no weights"
-    if found is not None:
-        return weighed_of(found), Diagnosis()
-    what = "k-hat was not checked, because data are streamed"
-    remedy = "Fit a part of the rows in memory to see whether the guide can follow the posterior."
-    return None, Diagnosis((Finding("caution", what, why, remedy),))
 
 
 def _joined(*diagnoses: Diagnosis) -> Diagnosis:

@@ -19,8 +19,9 @@ from ppzoo.diagnostics.arviz import scalars
 from ppzoo.diagnostics.reweighting import weighted_estimates
 from ppzoo.errors import FitError, ModelError
 from ppzoo.inference.draws import common_plate, log_weights
-from ppzoo.inference.program import Pair, sites_of
+from ppzoo.inference.program import sites_of
 from ppzoo.tree import weighed_tree
+from ppzoo.weighing_streamed import streamed_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,16 +29,7 @@ if TYPE_CHECKING:
 
     from ppzoo.result import Fit
 
-__all__ = [
-    "Weighed",
-    "can_correct",
-    "corrected_estimates",
-    "draws_for_weights",
-    "leave_one_out",
-    "weigh",
-    "weighed_of",
-    "weighed_scalars",
-]
+__all__ = ["Weighed", "can_correct", "corrected_estimates", "leave_one_out", "weigh", "weighed_scalars"]
 
 _DRAWS, _MOST = 4000, 64_000  # draws behind k-hat, which is noisy; and where it is near a threshold
 _TIMES = 4  # as many draws in the next attempt: the error of k-hat falls by 0.7
@@ -71,35 +63,29 @@ class Weighed:
 def weigh(fit: Fit) -> Weighed | None:
     """Draws and weights of a fit's guide, 4,000 of them and up to 64,000 where k-hat is near a threshold.
 
-    ``None`` where a fit has no guide, or no weights, as with a discrete site that cannot be summed out; and where its
-    data are streamed.
+    ``None`` where a fit has no guide, or no weights, as with a discrete site that cannot be summed out.
     """
-    if fit.kind != "draws" or fit.pair.data.source is not None:
+    if fit.kind != "draws":
         return None
     with fit.world("sites"):
-        first = draws_for_weights(fit.pair)
-        numbers = sum(site.value.numel() for site in sites_of(fit.pair.trace_model()))
+        sites, plate = list(sites_of(fit.pair.trace_model())), common_plate(fit.pair)
+    sizes = {name: size for site in sites for name, _, size in site.plates}
+    first = _DRAWS if plate is None else min(_DRAWS, max(_FEWEST, _ROW_DRAWS // sizes[plate]))
     found = _weighed(fit, first, 0)
+    numbers = sum(site.value.numel() for site in sites)
     attempt = 0
-    while found is not None and _hesitates(found) and (more := _TIMES * len(found.log_weights)) <= _MOST:
+    while (
+        found is not None
+        and fit.pair.data.source is None
+        and _hesitates(found)
+        and (more := _TIMES * len(found.log_weights)) <= _MOST
+    ):
         if more * numbers > _NUMBERS:
             break
         attempt += 1
         added = _weighed(fit, more - len(found.log_weights), attempt)
         found = found if added is None else _joined(found, added)
     return found
-
-
-def draws_for_weights(pair: Pair) -> int:
-    """How many draws to begin with: 4,000, and fewer where every one of many rows has weights of its own."""
-    plate = common_plate(pair)
-    sizes = {name: size for site in sites_of(pair.trace_model()) for name, _, size in site.plates}
-    return _DRAWS if plate is None else min(_DRAWS, max(_FEWEST, _ROW_DRAWS // sizes[plate]))
-
-
-def weighed_of(found: tuple[Tensor, dict[str, Tensor]] | None) -> Weighed | None:
-    """Weights and draws as :func:`~ppzoo.inference.draws.log_weights` gives them."""
-    return None if found is None else Weighed(found[0].double().numpy(force=True), found[1])
 
 
 def can_correct(fit: Fit) -> bool:
@@ -194,8 +180,10 @@ def _whole(fit: Fit, verb: str) -> Weighed:
 
 
 def _weighed(fit: Fit, n: int, attempt: int) -> Weighed | None:
+    source = fit.pair.data.source
     with fit.world(f"weights {attempt}" if attempt else "weights"):
-        return weighed_of(log_weights(fit.pair, n))
+        found = log_weights(fit.pair, n) if source is None else streamed_weights(fit, source, n)
+    return None if found is None else Weighed(found[0].double().numpy(force=True), found[1])
 
 
 def _hesitates(found: Weighed) -> bool:

@@ -3,7 +3,7 @@
 A fit is *off* where a mean is more than 0.3 reference sd away or an sd more than 30 % out, by more than 4 combined
 Monte Carlo standard errors. No such fit may be trusted. A fit that is not off and is rejected all the same is a *false
 alarm*: it is counted, for k-hat judges all parameters together, and these comparisons one by one. What the last run
-gave is in ``approximations.json``.
+gave is in ``verdicts.json``.
 """
 
 from __future__ import annotations
