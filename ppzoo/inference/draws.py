@@ -21,17 +21,8 @@ from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError
 from ppzoo.inference.program import Pair, Site, nodes_of, sites_of, trace_of
 
-__all__ = [
-    "Mapped",
-    "common_plate",
-    "draw_guide",
-    "evaluate",
-    "log_weights",
-    "log_weights_in_parts",
-    "map_draws",
-    "predict",
-    "simulate",
-]
+__all__ = ["Mapped", "common_plate", "draw_guide", "evaluate", "log_weights", "log_weights_in_parts", "map_draws"]
+__all__ += ["predict", "simulate"]
 
 _ELEMENTS_AT_ONCE = 300_000  # of results; networks inside hold some thirty times as many
 
@@ -285,11 +276,8 @@ def _densities(pair: Pair, sites: list[Site], values: Values) -> Values:
 
 def _factors(trace: poutine.Trace) -> list[str]:
     """Names of the statements by ``pyro.factor``, which observes an empty value."""
-    return [
-        name
-        for name, node in nodes_of(trace).items()
-        if node["type"] == "sample" and isinstance(node["value"], Tensor) and node["value"].numel() == 0
-    ]
+    nodes = [(name, node["value"]) for name, node in nodes_of(trace).items() if node["type"] == "sample"]
+    return [name for name, value in nodes if isinstance(value, Tensor) and value.numel() == 0]
 
 
 def _enumerated(node: dict[str, Any], site: Site, depth: int) -> bool:
