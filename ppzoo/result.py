@@ -325,12 +325,12 @@ class Fit:
         return {name: value[chosen.to(value.device)] for name, value in flat.items()}
 
     def _latent(self) -> bool:
-        return self.outcome.draws is not None or (self.pair.guide is not None and self._guide_draws)
+        return self.outcome.draws is not None or self._guide_draws
 
     @functools.cached_property
     def _guide_draws(self) -> bool:
         with self.world("sites"):
-            return bool(draw_guide(self.pair, 1).values)
+            return self.pair.guide is not None and bool(draw_guide(self.pair, 1).values)
 
     @contextmanager
     def world(self, stream: str) -> Iterator[None]:
@@ -341,8 +341,7 @@ class Fit:
 
     def data_tensors(self) -> dict[str, Tensor]:
         """The tensors among the arguments of the fit, by name or position."""
-        arguments = self.pair.data
-        values = {f"arg{i}": v for i, v in enumerate(arguments.args)} | arguments.kwargs
+        values = {f"arg{i}": v for i, v in enumerate(self.pair.data.args)} | self.pair.data.kwargs
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 

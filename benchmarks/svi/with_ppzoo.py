@@ -34,6 +34,7 @@ def train(name: str, problem: Problem, settings: Settings, variant: str) -> Trai
         lr=problem.rate,
         schedule="constant",
         guide=None if problem.hidden else "normal",
+        init="data",  # where all others start; Pathfinder would be near the end before the first step
         seed=settings.seed,
         progress=False,
     )

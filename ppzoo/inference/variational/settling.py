@@ -34,7 +34,7 @@ from ppzoo.inference.variational.course import WINDOW, Course
 __all__ = ["TOLERANCE", "Settling", "fall"]
 
 TOLERANCE = 0.35  # nats
-_FIRST, _APART = 20, 1.15  # windows before the first look, and how many times more before the next
+_FIRST, _APART = 40, 1.15  # windows before the first look, and how many times more before the next
 _CONFIDENCE = 0.977  # two standard errors, of many steps
 
 

@@ -38,7 +38,7 @@ from ppzoo.inference.variational.training import Training
 __all__ = ["SVI"]
 
 _STEPS, _MOST_STEPS = 5000, 20_000
-_EXPECTED = 2000  # of a fit that ends when its loss has settled
+_EXPECTED = 2500  # of a fit that ends when its loss has settled
 
 
 @dataclass(frozen=True, kw_only=True)
