@@ -8,12 +8,14 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.datasets.batches import batches_of, is_loader, places_of
-from ppzoo.errors import DataError, OptionError
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset  # noqa: E402  # needs torch
+
+from ppzoo.datasets.arguments import Arguments  # noqa: E402
+from ppzoo.datasets.batches import batches_of, is_loader, places_of  # noqa: E402
+from ppzoo.errors import DataError, OptionError  # noqa: E402
 
 X = torch.arange(10.0)
 

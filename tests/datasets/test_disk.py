@@ -6,12 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
-from ppzoo.datasets import disk
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.datasets.disk import check_numbers, rows_on_disk
-from ppzoo.errors import DataError
+torch = pytest.importorskip("torch")
+
+from ppzoo.datasets import disk  # noqa: E402  # needs torch
+from ppzoo.datasets.arguments import Arguments  # noqa: E402
+from ppzoo.datasets.disk import check_numbers, rows_on_disk  # noqa: E402
+from ppzoo.errors import DataError  # noqa: E402
 
 N = 103
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch.utils.data import DataLoader, TensorDataset
 
-from ppzoo.datasets.arguments import Arguments
-from ppzoo.datasets.batches import Batches
-from ppzoo.datasets.disk import RowsOnDisk
-from ppzoo.datasets.streams import RowsElsewhere, streamed
-from ppzoo.errors import OptionError
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402  # needs torch
+
+from ppzoo.datasets.arguments import Arguments  # noqa: E402
+from ppzoo.datasets.batches import Batches  # noqa: E402
+from ppzoo.datasets.disk import RowsOnDisk  # noqa: E402
+from ppzoo.datasets.streams import RowsElsewhere, streamed  # noqa: E402
+from ppzoo.errors import OptionError  # noqa: E402
 
 
 def model(x, y=None, n=0):
