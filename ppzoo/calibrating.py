@@ -205,7 +205,7 @@ def _simulated_sites(pair: Pair) -> dict[str, Site]:
 
 def _arguments_of(pair: Pair, sites: Mapping[str, Site]) -> dict[str, str]:
     """Observed site to the argument whose values it observes, in whatever shape."""
-    tensors = {name: value for name, value in _named(pair).items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in pair.data.named().items() if isinstance(value, Tensor)}
     places: dict[str, str] = {}
     for site in (site for site in sites.values() if site.kind == "observed"):
         same = [name for name, value in tensors.items() if _equal(value, site.value) and name not in places.values()]
@@ -240,11 +240,6 @@ def _unsuited(problem: str, got: str, remedy: str) -> ModelError:
     return ModelError(problem, argument="model", got=got, expected="a program that can be simulated", remedy=remedy)
 
 
-def _named(pair: Pair) -> dict[str, Any]:
-    """The arguments by name; those of ``*args`` by position."""
-    return {f"arg{i}": value for i, value in enumerate(pair.data.args)} | pair.data.kwargs
-
-
 def _equal(argument: Tensor, observed: Tensor) -> bool:
     if argument.numel() != observed.numel():
         return False
@@ -253,7 +248,7 @@ def _equal(argument: Tensor, observed: Tensor) -> bool:
 
 def _replaced(pair: Pair, places: Mapping[str, str], one: Values) -> Arguments:
     """The arguments with simulated values where they are observed."""
-    named = _named(pair)
+    named = pair.data.named()
     for name, argument in places.items():
         named[argument] = one[name].reshape(named[argument].shape).to(named[argument].dtype)
     args = tuple(named[f"arg{i}"] for i in range(len(pair.data.args)))

@@ -341,8 +341,7 @@ class Fit:
 
     def data_tensors(self) -> dict[str, Tensor]:
         """The tensors among the arguments of the fit, by name or position."""
-        values = {f"arg{i}": v for i, v in enumerate(self.pair.data.args)} | self.pair.data.kwargs
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in self.pair.data.named().items() if isinstance(value, Tensor)}
 
 
 def _more(summary: pd.DataFrame) -> str:

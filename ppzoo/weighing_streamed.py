@@ -28,25 +28,25 @@ def streamed_weights(fit: Fit, source: Source, draws: int) -> tuple[Tensor, dict
     rows = plates_over_rows(fit.pair, source.size)
     if common_plate(fit.pair) in rows:  # each row has weights of its own, so some rows do
         return log_weights(fit.pair, draws)
-    if _why_not(fit, source):
+    if _why_not(fit, source, rows):
         return None
     return log_weights_in_parts(fit.pair, min(draws, _MOST // source.rows), source.once(fit.pair.data), rows)
 
 
 def streamed_limits(fit: Fit, source: Source, *, found: bool) -> tuple[Finding, ...]:
     """What the weights of a fit on streamed rows do not say; nothing, if they are of all rows."""
-    if common_plate(fit.pair) in plates_over_rows(fit.pair, source.size):
+    rows = plates_over_rows(fit.pair, source.size)
+    if common_plate(fit.pair) in rows:
         what = f"k-hat is of {fit.pair.data.rows:,} of {source.rows:,} rows, for data are streamed"
         return (Finding("note", what),)
     if found:
         return ()
-    why = _why_not(fit, source) or "not every row can be read again, or draws have no weights"
+    why = _why_not(fit, source, rows) or "not every row can be read again, or draws have no weights"
     remedy = "Fit a part of the rows in memory to see whether the guide can follow the posterior."
     return (Finding("caution", "k-hat was not checked, because data are streamed", why, remedy),)
 
 
-def _why_not(fit: Fit, source: Source) -> str:
-    rows = plates_over_rows(fit.pair, source.size)
+def _why_not(fit: Fit, source: Source, rows: frozenset[str]) -> str:
     latent = [site for site in sites_of(fit.pair.trace_model()) if site.kind == "latent"]
     if any(not rows.isdisjoint(name for name, _, _ in site.plates) for site in latent):
         return "beside sites that all rows share, each row has its own"

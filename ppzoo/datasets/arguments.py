@@ -95,6 +95,10 @@ class Arguments:
         """The tensors among the arguments, positional ones first."""
         return [value for value in (*self.args, *self.kwargs.values()) if is_tensor(value)]
 
+    def named(self) -> dict[str, Any]:
+        """All arguments by name, positional ones as ``arg0``, ``arg1`` and so on."""
+        return {f"arg{i}": value for i, value in enumerate(self.args)} | self.kwargs
+
     @property
     def total(self) -> int:
         """The number of rows that there are, whether or not the arguments hold them."""

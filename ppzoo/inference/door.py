@@ -18,7 +18,7 @@ from pyro import poutine
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import TransformedDistribution
-from torch.distributions.constraints import Constraint, independent
+from torch.distributions.constraints import Constraint, independent, real
 
 from ppzoo.errors import DataError, ModelError
 from ppzoo.inference.density import Density
@@ -264,9 +264,7 @@ def is_checked(site: Site, elsewhere: Site | None) -> bool:
 
 def check_support(site: Site) -> None:
     """Raise :class:`DataError` where the value of a site lies outside its support."""
-    support = site.distribution.support
-    while isinstance(support, independent):  # entry by entry, so that the message can name the entry
-        support = support.base_constraint
+    support = _of_an_entry(site.distribution.support)  # so that the message can name the entry
     inside: Tensor = support.check(site.value)
     if bool(inside.all()):
         return
@@ -301,6 +299,18 @@ def levels_of(fn: Any) -> Iterator[Any]:
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
         yield fn
+
+
+def is_real(support: Any) -> bool:
+    """Whether a support has no ends in any direction."""
+    return isinstance(_of_an_entry(support), type(real))
+
+
+def _of_an_entry(support: Any) -> Any:
+    """A support without ``to_event``."""
+    while isinstance(support, independent):
+        support = support.base_constraint
+    return support
 
 
 def support_of(site: Site) -> str:

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
-from torch.distributions.constraints import Constraint
 
 from ppzoo.errors import FitError
 from ppzoo.inference.approximate.lbfgs import Ascent, ascend, check_starts, map_rows
+from ppzoo.inference.door import is_real
 from ppzoo.inference.flat import FlatDensity
 
 __all__ = ["MapEstimate", "at_the_edge", "map_estimate"]
@@ -119,7 +118,7 @@ def at_the_edge(flat: FlatDensity, q: Tensor) -> list[str]:
         flat: The density.
         q: Where a path has converged, ``(D,)``.
     """
-    bounded = {site.name: not _is_real(site.distribution.support) for site in flat.density.sites}
+    bounded = {site.name: not is_real(site.distribution.support) for site in flat.density.sites}
     ends = [q.new_full((shape.numel(),), bounded[name]) for name, shape in flat.density.shapes.items()]
     (far,) = torch.nonzero((torch.abs(q) > _FAR) & (torch.cat(ends) > 0), as_tuple=True)
     if len(far) == 0:
@@ -130,10 +129,3 @@ def at_the_edge(flat: FlatDensity, q: Tensor) -> list[str]:
     out = torch.zeros_like(q)
     out[far] = (~(beyond < here - _SAME)).to(q)
     return [name for name, value in flat.density.named(out).items() if bool(value.any())]
-
-
-def _is_real(support: Constraint) -> bool:
-    """Whether a support has no ends."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return isinstance(support, type(constraints.real))

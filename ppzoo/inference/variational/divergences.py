@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from pyro.distributions import Delta
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
-from torch.distributions import constraints, kl_divergence
+from torch.distributions import kl_divergence
 
+from ppzoo.inference.door import is_real
 from ppzoo.inference.variational.runs import Traces, drawn, same_weight
 
 __all__ = ["Divergence", "divergences"]
@@ -64,7 +65,7 @@ def _names(name: str, site: dict[str, Any], guide: dict[str, Any]) -> tuple[str,
         return (name,) if name in guide else ()
     draw = f"{name}_unconstrained"  # by which Pyro's AutoNormal draws a site, to state it as a point then
     known = draw in guide and guide[draw]["infer"].get("is_auxiliary")
-    return (draw, name) if known and _is_real(site["fn"].support) else ()
+    return (draw, name) if known and is_real(site["fn"].support) else ()
 
 
 def _closed(q: dict[str, Any], p: dict[str, Any]) -> Tensor | None:
@@ -76,12 +77,6 @@ def _closed(q: dict[str, Any], p: dict[str, Any]) -> Tensor | None:
     except NotImplementedError:  # how torch says that it has none
         return None
     return scale_and_mask(value, p["scale"], p["mask"]) if value.shape == p["log_prob"].shape else None
-
-
-def _is_real(support: Any) -> bool:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support is constraints.real
 
 
 def _innermost(fn: Any) -> Any:

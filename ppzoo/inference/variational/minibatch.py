@@ -17,11 +17,10 @@ import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import constraints
 
 from ppzoo.datasets.arguments import Arguments, Place, Source
 from ppzoo.errors import DataError, ModelError, OptionError
-from ppzoo.inference.door import check_support
+from ppzoo.inference.door import check_support, is_real
 from ppzoo.inference.program import Pair, Site, run_once, sites_of
 from ppzoo.inference.rows import fewer_rows, plates_over_rows, some_rows, watched
 from ppzoo.inference.variational.ahead import Ahead
@@ -72,7 +71,7 @@ class Minibatches:
         if self._source is not None:
             with pyro.validation_enabled():
                 found, _ = watched(pair.rebind(self.some))
-            self._watched = {place: site for place, site in found.items() if not _is_real(site)}
+            self._watched = {place: site for place, site in found.items() if not is_real(site.distribution.support)}
 
     @property
     def per_epoch(self) -> int:
@@ -229,13 +228,6 @@ class _Weigh(Messenger):
         size = next((frame.size for frame in msg["cond_indep_stack"] if frame.name in self._plates), None)
         if size is not None:
             msg["scale"] = msg["scale"] * (self._rows / size)
-
-
-def _is_real(site: Site) -> bool:
-    support = site.distribution.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support is constraints.real
 
 
 def _inside(plates: tuple[tuple[str, int, int], ...], wanted: frozenset[str]) -> bool:

@@ -113,7 +113,7 @@ class Step:
         return value, gradients
 
     def _rows(self, data: Arguments) -> list[Tensor]:
-        return [] if self._fixed else [value for value in _values(data) if isinstance(value, Tensor)]
+        return [] if self._fixed else data.tensors()
 
     def _traced(self, data: Arguments, weight: Tensor | None, programs: Sequence[Callable[..., Any]]) -> Graph:
         given = [] if weight is None else [weight]
@@ -147,11 +147,6 @@ class Step:
                 scale = float(theirs.nan_to_num(0.0, 0.0, 0.0).abs().max()) if theirs.numel() else 0.0
                 if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
                     raise NotTraceable("it gives other numbers than the program: its structure depends on values")
-
-
-def _values(data: Arguments) -> Iterator[Any]:
-    yield from data.args
-    yield from data.kwargs.values()
 
 
 def _filled(data: Arguments, rows: Sequence[Tensor]) -> Arguments:

@@ -12,25 +12,16 @@ import torch
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.inference.approximate.values import Values
 from ppzoo.inference.density import density_of
-from ppzoo.inference.flat import FlatDensity, flatten
+from ppzoo.inference.flat import flatten
 from ppzoo.inference.program import Pair
 from ppzoo.isolation import isolated
+from tests.inference.approximate.test_pathfinder import density
 
 
 @pytest.fixture
 def world():
     with isolated(seed=0, dtype=torch.float64):
         yield
-
-
-def density(function, like):
-    """A density without a program."""
-
-    def both(q):
-        gradient, value = torch.func.grad_and_value(function)(q)
-        return value, gradient
-
-    return FlatDensity(None, like, both, "graph", "")
 
 
 def test_where_the_density_is_not_finite_it_is_no_weight():
