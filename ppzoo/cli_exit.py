@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ def _run(verbs: Verbs, arguments: list[str]) -> int:
         with verbs.make_context("ppzoo", arguments) as context:
             answer = verbs.invoke(context)
         if isinstance(answer, Answer):
-            give(answer, as_json=as_json)
+            if _answers():
+                give(answer, as_json=as_json)
             return answer.code
     except typer.Exit as stop:
         return stop.exit_code
@@ -62,6 +64,11 @@ def _run(verbs: Verbs, arguments: list[str]) -> int:
         complain({"error": kind, "problem": text}, f"failed unexpectedly: {kind}: {text}.{remedy}", as_json=as_json)
         return 1
     return 0
+
+
+def _answers() -> bool:
+    """Whether this is the only process, or the first that torchrun has started: all have the same answer."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def _report(error: PPZooError, *, as_json: bool, debug: bool) -> int:

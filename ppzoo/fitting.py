@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,11 +23,12 @@ from ppzoo.inference.outcome import Method, Run
 from ppzoo.inference.program import Pair, copy_model, entry_point, has_method
 from ppzoo.inference.rows import check_on_some
 from ppzoo.isolation import isolated, random_state
+from ppzoo.processes import joined, own_device, restarted
 from ppzoo.result import Fit
 from ppzoo.rng import stream_seed
 from ppzoo.saving import header_of
 from ppzoo.storage.folder import check_writable
-from ppzoo.unfinished import Unfinished, check_resume
+from ppzoo.unfinished import OfAll, Unfinished, beside, check_resume
 
 __all__ = ["fit", "prepare", "source_of"]
 
@@ -48,6 +50,11 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
 
     The model is copied first and never changed; nothing global is changed either. The same seed, settings and
     machine give the same bytes.
+
+    Under ``torchrun`` the processes of a job make one fit, each by the same call: SVI divides the rows of every step
+    among them and averages the gradients, so that its losses are those of one process but for rounding; other methods
+    run in each. All get the same fit; the first alone writes, and shows progress. When a job is started again
+    (``--max-restarts``), a fit with ``run_dir`` goes on from its last state.
 
     Args:
         model: A Pyro function, bound method, PyroModule, or zoo model.
@@ -96,37 +103,53 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     if progress is not None:
         check_flag("progress", progress)
     check_resume(value, run_dir, resume)
-    if run_dir is not None:
-        check_writable(run_dir)
     value.check_model(model)
-    wanted: dict[str, Any] = {"prefer": _preference(value), "fixed": dtype}
-    wanted["batch_size"] = getattr(value, "batch_size", None)
-    if value.streams:
-        wanted |= {"streams": True, "rows": getattr(value, "rows", None)}
-    pair, own_dtype, notes = prepare(model, data, device="cpu" if device == "auto" else device, **wanted)
-    if device == "auto":
-        with isolated(seed=0, dtype=own_dtype, store=pair.store):
-            device, why = place(pair, value, own_dtype)
-        if device.type != "cpu":
-            pair, own_dtype, notes = prepare(model, data, device=device, **wanted)
-        notes = (*notes, why)
-    run = Run(seed, own_dtype, torch.device(device), progress)
-    source = source_of(model)
-    with ExitStack() as held:
+    device = own_device(device)
+    with joined(device) as processes, ExitStack() as held:
+        if run_dir is not None:
+            processes.first_does(partial(check_writable, run_dir))
+        pair, own_dtype, where, notes = _placed(model, data, value, device, dtype)
+        shown = progress if processes.first else False
+        run, source = Run(seed, own_dtype, where, shown, processes=processes), source_of(model)
+        if processes.size > 1:
+            given = header_of(pair, value, run, source)
+            processes.check_alike({name: repr(what) for name, what in given.items()})
         if run_dir is not None and value.resumable:
             header = header_of(pair, value, run, source)
-            run = replace(run, keeper=held.enter_context(Unfinished(run_dir, header, resume=resume)))
+            keeper = beside(run_dir, header, processes, resume=resume or restarted())
+            held.push(keeper)
+            run = replace(run, keeper=keeper)
         began = time.perf_counter()
         with isolated(seed=stream_seed(seed, value.name), dtype=run.dtype, device=run.device, store=pair.store):
             outcome = value.run(pair, run)
         seconds = time.perf_counter() - began
         notes = (*notes, *outcome.notes)
+        if processes.size > 1 and "processes" not in outcome.numbers:
+            notes = (*notes, f"Each of the {processes.size} processes ran the whole fit.")
         result = Fit(pair, value, outcome, seed, run.dtype, run.device, seconds, notes, source)
         if run_dir is not None and not outcome.interrupted:
-            result.save(run_dir)
-            if isinstance(run.keeper, Unfinished):
+            processes.first_does(partial(result.save, run_dir))
+            if isinstance(run.keeper, Unfinished | OfAll):
                 run.keeper.discard()
     return result
+
+
+def _placed(
+    model: Any, data: Any, method: Method, device: str | torch.device, dtype: torch.dtype | None
+) -> tuple[Pair, torch.dtype, torch.device, tuple[str, ...]]:
+    """As :func:`prepare`, on the device that is worth it where the user leaves it open."""
+    wanted: dict[str, Any] = {"prefer": _preference(method), "fixed": dtype}
+    wanted["batch_size"] = getattr(method, "batch_size", None)
+    if method.streams:
+        wanted |= {"streams": True, "rows": getattr(method, "rows", None)}
+    pair, own_dtype, notes = prepare(model, data, device="cpu" if device == "auto" else device, **wanted)
+    if device != "auto":
+        return pair, own_dtype, torch.device(device), notes
+    with isolated(seed=0, dtype=own_dtype, store=pair.store):
+        where, why = place(pair, method, own_dtype)
+    if where.type != "cpu":
+        pair, own_dtype, notes = prepare(model, data, device=where, **wanted)
+    return pair, own_dtype, where, (*notes, why)
 
 
 def prepare(

@@ -7,6 +7,7 @@ stopped. When the fit has been saved, the folder goes.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -24,12 +25,13 @@ from ppzoo.checks import check_flag
 from ppzoo.errors import OptionError, StorageError
 from ppzoo.inference.keeping import Fields, Kept
 from ppzoo.inference.outcome import Method
+from ppzoo.processes import Processes
 from ppzoo.storage.drawlog import DrawLog
 from ppzoo.storage.manifest import digest
 from ppzoo.storage.paths import check_path
-from ppzoo.storage.tensors import dump_tensors
+from ppzoo.storage.tensors import dump_tensors, load_tensors
 
-__all__ = ["Unfinished", "check_resume", "digest_of"]
+__all__ = ["OfAll", "Unfinished", "beside", "check_resume", "digest_of"]
 
 
 class Unfinished:
@@ -106,6 +108,78 @@ class Unfinished:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.close()
+
+
+class OfAll:
+    """What the first of several processes keeps, told to the others, so that all go on from the same state.
+
+    Args:
+        processes: All of them.
+        keeper: The first one's; None in the others.
+    """
+
+    def __init__(self, processes: Processes, keeper: Unfinished | None) -> None:
+        self._processes, self._keeper = processes, keeper
+        self.lasting = keeper is not None
+
+    def begin(self, fields: Fields, *, chains: int, draws: int) -> Kept:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.begin`, with the first process's folder."""
+        numbers: list[Mapping[str, object]] = []
+
+        def read() -> bytes:
+            kept = self._first.begin(fields, chains=chains, draws=draws)
+            numbers.append(kept.numbers)
+            return dump_tensors({"counts": kept.counts} | {f"state {name}": v for name, v in kept.state.items()})
+
+        state = load_tensors(self._processes.by_first(read))
+        found = json.loads(self._processes.by_first(lambda: json.dumps(numbers[0]).encode()))
+        return Kept(state.pop("counts"), {name.removeprefix("state "): v for name, v in state.items()}, found)
+
+    def append(
+        self, rows: Mapping[str, Tensor], counts: Tensor, state: Mapping[str, Tensor], numbers: Mapping[str, object]
+    ) -> None:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.append`, by the first process."""
+        if self._keeper is not None:
+            self._keeper.append(rows, counts, state, numbers)
+
+    def take(self, name: str) -> Tensor:
+        """As :meth:`~ppzoo.inference.keeping.Keeper.take`, what the first process has."""
+        return load_tensors(self._processes.by_first(lambda: dump_tensors({name: self._first.take(name)})))[name]
+
+    def discard(self) -> None:
+        """As :meth:`Unfinished.discard`, by the first process."""
+        if self._keeper is not None:
+            self._keeper.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._keeper is not None:
+            self._keeper.__exit__(kind, error, trace)
+
+    @property
+    def _first(self) -> Unfinished:
+        if self._keeper is None:
+            raise RuntimeError("only the first process keeps anything")
+        return self._keeper
+
+
+def beside(
+    run_dir: str | os.PathLike[str], header: Mapping[str, object], processes: Processes, *, resume: bool
+) -> Unfinished | OfAll:
+    """Who keeps a run beside ``run_dir``: as :class:`Unfinished`, for all processes.
+
+    Raises:
+        StorageError: If there is an unfinished run, and it is not to be resumed.
+    """
+    if processes.size == 1:
+        return Unfinished(run_dir, header, resume=resume)
+    own: list[Unfinished] = []
+    processes.first_does(lambda: own.append(Unfinished(run_dir, header, resume=resume)))
+    return OfAll(processes, own[0] if own else None)
 
 
 def check_resume(method: Method, run_dir: str | os.PathLike[str] | None, resume: object) -> None:

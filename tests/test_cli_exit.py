@@ -44,6 +44,14 @@ def test_an_answer_carries_its_exit_code(code):
     assert result.stdout == "one\n"
 
 
+@pytest.mark.parametrize(("rank", "said"), [("0", "one\n"), ("1", "")])
+def test_of_a_jobs_processes_the_first_answers(rank, said, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", rank)
+    result = run("say", "--code", "3")
+    assert (result.stdout, result.exit_code) == (said, 3)
+
+
 def test_nothing_but_the_answer_is_on_standard_output():
     result = run("say", "--json")
     assert json.loads(result.stdout) == {"x": 1}

@@ -13,6 +13,7 @@ from torch import Tensor
 from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.inference.keeping import Keeper
 from ppzoo.inference.program import Pair
+from ppzoo.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from ppzoo.diagnostics.arviz import Kind
@@ -22,13 +23,14 @@ __all__ = ["Method", "Outcome", "Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """The settings every method shares: root seed, floating type, device, whether to show progress, who keeps draws."""
+    """What methods share: seed, floating type, device, whether to show progress, who keeps draws, who takes part."""
 
     seed: int
     dtype: torch.dtype
     device: torch.device
     progress: bool | None
     keeper: Keeper | None = None
+    processes: Processes = ALONE
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ __all__ = ["VARIATIONAL"]
 STEP = ("inference/variational/test_step.py",)
 PLACING = ("inference/variational/test_placing.py",)
 TRAINING = ("inference/variational/test_training.py",)
-TRAINERS = ("inference/variational/test_trainers.py",)
+MACHINE_CODE = ("inference/variational/test_machine_code.py",)
+STEPWISE = ("inference/variational/test_stepwise.py",)
 
 VARIATIONAL = (
     Mutant(
@@ -47,26 +48,26 @@ VARIATIONAL = (
     Mutant(
         "replicas share their draws",
         "Every replica's noise comes from the same seed: their agreement says nothing.",
-        "inference/variational/trainers.py",
-        'return stream_seed(root, "svi", "replica", replica)',
-        'return stream_seed(root, "svi", "replica")',
-        TRAINERS,
+        "inference/variational/plan.py",
+        'return stream_seed(self.seed, "svi", "replica", replica, *what)',
+        'return stream_seed(self.seed, "svi", "replica", *what)',
+        STEPWISE,
     ),
     Mutant(
         "a bad step is taken in machine code",
         "A loss that is not finite does not hold the step back, and the replica is lost.",
-        "inference/variational/trainers.py",
+        "inference/variational/machine_code.py",
         "taken = torch.isfinite(loss) & torch.isfinite(norm)",
         "taken = torch.isfinite(norm) | torch.isfinite(loss) | True",
-        TRAINERS,
+        STEPWISE,
     ),
     Mutant(
         "moments are corrected for one step less",
         "Adam in machine code divides by one minus the power of the steps before.",
-        "inference/variational/trainers.py",
+        "inference/variational/machine_code.py",
         "before, rate, t + 1)",
         "before, rate, t + 2)",
-        TRAINERS,
+        MACHINE_CODE,
     ),
     Mutant(
         "an epoch leaves rows out",
@@ -191,10 +192,10 @@ VARIATIONAL = (
     Mutant(
         "a gradient is not measured in its unit",
         "In machine code parameters are measured in units, and slopes are not: rates are right for neither.",
-        "inference/variational/trainers.py",
+        "inference/variational/machine_code.py",
         "gradients = [None if g is None else g * unit for",
         "gradients = [None if g is None else g for",
-        TRAINERS,
+        MACHINE_CODE,
     ),
     Mutant(
         "a scale of its own for one given all others",
@@ -223,7 +224,7 @@ VARIATIONAL = (
     Mutant(
         "a resumed fit has the noise of its first steps",
         "Random states are on disk and not put back.",
-        "inference/variational/trainers.py",
+        "inference/variational/machine_code.py",
         'generator.set_state(state[f"random {k}"])',
         "generator.get_state()",
         TRAINING,
@@ -231,7 +232,7 @@ VARIATIONAL = (
     Mutant(
         "a resumed fit begins its rates anew",
         "Steps taken before the run was stopped do not count for the schedule, nor for the rows.",
-        "inference/variational/trainers.py",
+        "inference/variational/stepwise.py",
         "self._taken = self._descents[0].steps",
         "self._taken = 0",
         TRAINING,

@@ -38,4 +38,5 @@ def test_a_run_gives_the_same_draws_there(outcomes, name):
     outcome = outcomes[name]
     assert "error" not in outcome, outcome["error"]
     assert outcome["devices"] == [NAME]
-    assert outcome["gap"] <= (1e-6 if name == "svi" else 0.0)  # other devices have no fused optimiser
+    rounding = 1e-12  # of sums over memory that may be aligned otherwise there
+    assert outcome["gap"] <= (1e-6 if name == "svi" else rounding)  # other devices have no fused optimiser

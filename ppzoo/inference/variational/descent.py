@@ -65,6 +65,10 @@ class Descent:
         places = {f"place {i}": place for i, place in enumerate(self._places)}
         return {"steps": self._steps} | places | self._optimiser.state
 
+    def forget_traces(self) -> None:
+        """As :func:`~ppzoo.inference.variational.optimisers.forget_traces`; once in a while is enough."""
+        self._optimiser.forget_traces()
+
     def step(self, value: Tensor, gradients: Sequence[Tensor | None]) -> float:
         """Take one step; the loss, NaN if it was not taken."""
         loss, t = float(value), self.steps

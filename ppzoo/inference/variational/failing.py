@@ -26,7 +26,7 @@ def what_failed(pair: Pair, guide: Guide, batches: Minibatches, step: int, repli
         step: Which failed.
         replica: Whose.
     """
-    data = batches.batch(step, replica)
+    data = batches.whole_batch(step, replica)
     where = f"step {step:,}"
     if batches.streamed:
         where += f", on a batch of {data.rows} rows"

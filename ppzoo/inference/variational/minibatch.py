@@ -26,13 +26,14 @@ from ppzoo.inference.rows import fewer_rows, plates_over_rows, some_rows, watche
 from ppzoo.inference.variational.ahead import Ahead
 from ppzoo.inference.variational.course import WINDOW
 from ppzoo.inference.variational.guides import check_guide
+from ppzoo.inference.variational.noise import at_once
 from ppzoo.inference.variational.settling import TOLERANCE
+from ppzoo.processes import ALONE, Processes
 from ppzoo.rng import stream_seed
 
 __all__ = ["Minibatches"]
 
 _PER_ROW = 1e-3  # nats
-_ROOM = 2**25  # bytes of rows that are read at once
 
 
 class Minibatches:
@@ -42,17 +43,23 @@ class Minibatches:
         pair: The pair, on the full data.
         batch_size: Rows a step; ``None`` for all.
         seed: The root seed of the run.
+        processes: Those that a step's rows are divided among.
 
     Attributes:
         plates: Names of the plates over rows; empty where every step sees all rows.
+        processes: Those that they are divided among; this one alone where they cannot be.
+        undivided: Why not; else empty.
+        local: Whether rows have latent sites of their own.
 
     Raises:
-        OptionError: If there are no rows, or fewer than ``batch_size``.
+        OptionError: If there are no rows, or fewer than ``batch_size``, or fewer in a batch than processes.
         ModelError: If no plate follows the rows, or the guide cannot follow them.
     """
 
-    def __init__(self, pair: Pair, batch_size: int | None, seed: int) -> None:
+    def __init__(self, pair: Pair, batch_size: int | None, seed: int, processes: Processes = ALONE) -> None:
         self._data, self._seed = pair.data, seed
+        self._own = pair.data  # of a step that sees all rows
+        self.processes, self.undivided, self.local = processes, "", False
         self._rows, self._source = pair.data.total, pair.data.source
         self._ahead: Ahead[Arguments] | None = None
         if self._source is not None:
@@ -66,7 +73,11 @@ class Minibatches:
                 "is larger than the data", argument="batch_size", got=batch_size, expected=f"at most {self._rows} rows"
             )
         if self._batch is not None and batch_size is not None:
+            _check_for_each(processes, batch_size, "batch_size")
             self.plates = self._find_plates(pair, batch_size)
+        elif processes.size > 1:
+            self._divide(pair)
+        self._seen = self._size  # rows of the present step, those of all processes
         self._watched: dict[Place, Site] = {}
         if self._source is not None:
             with pyro.validation_enabled():
@@ -92,10 +103,17 @@ class Minibatches:
 
     def weighed(self, program: Callable[..., Any]) -> Callable[..., Any]:
         """A program in which the rows of a step stand for all."""
-        if self._batch is None:
+        if not self.plates:
             return program
-        weighed: Callable[..., Any] = _Weigh(self.plates, self._rows)(program)
+        weighed: Callable[..., Any] = _Weigh(self.plates, self._weight)(program)
         return weighed
+
+    def _weight(self, size: int) -> float:
+        """What each of so many rows weighs; those of a share stand for the share's part of the mean over processes."""
+        share = self.processes.share(self._seen)
+        if size == share.stop - share.start:
+            return self.processes.size * self._rows / self._seen
+        return self._rows / size
 
     @property
     def some(self) -> Arguments:
@@ -104,7 +122,12 @@ class Minibatches:
 
     @property
     def example(self) -> Arguments:
-        """Data such as every step sees."""
+        """Data such as every step sees in this process."""
+        return self._shared(self.whole_example)
+
+    @property
+    def whole_example(self) -> Arguments:
+        """Data such as every step sees in all processes."""
         return self._data if self._batch is None else self._data.take(torch.arange(self._batch, device="cpu"))
 
     @property
@@ -120,8 +143,7 @@ class Minibatches:
     @property
     def portion(self) -> int:
         """How many steps' rows are in memory at once."""
-        size = sum(value.nbytes for value in self.example.tensors()) if self._source is not None else 0
-        return next(each for each in range(WINDOW, 0, -1) if each == 1 or (WINDOW % each == 0 and each * size <= _ROOM))
+        return at_once(sum(value.nbytes for value in self.example.tensors()) if self._source is not None else 0)
 
     @contextmanager
     def reading(self, first: int, steps: int, replicas: int) -> Iterator[None]:
@@ -161,15 +183,32 @@ class Minibatches:
             yield batch
 
     def batch(self, step: int, replica: int = 0) -> Arguments:
-        """The data of a step."""
+        """The data of a step in this process."""
+        if self._batch is None:
+            return self._own
+        if self._ahead is None:
+            return self._data.take(self.rows(step, replica)[self.processes.share(self._batch)])
+        batch = self.whole_batch(step, replica)
+        self._seen = batch.rows
+        return self._shared(batch)
+
+    def whole_batch(self, step: int, replica: int = 0) -> Arguments:
+        """The data of a step in all processes."""
         if self._ahead is not None:
             return self._ahead.at(step, replica if self._source is not None and self._source.threaded else 0)
         return self._data if self._batch is None else self._data.take(self.rows(step, replica))
 
+    def _shared(self, whole: Arguments) -> Arguments:
+        """This process's rows."""
+        if self.processes.size == 1:
+            return whole
+        _check_for_each(self.processes, whole.rows, "data")
+        return whole.take(torch.arange(whole.rows, device="cpu")[self.processes.share(whole.rows)])
+
     def rows(self, step: int, replica: int = 0) -> Tensor:
         """Which rows a step sees, ``(B,)``."""
         epoch, place = divmod(step, self.per_epoch)
-        size = self._rows if self._batch is None else self._batch
+        size = self._size
         known, order = self._orders.get(replica, (-1, torch.empty(0)))
         if known != epoch:
             generator = torch.Generator("cpu").manual_seed(stream_seed(self._seed, "rows", replica, epoch))
@@ -182,6 +221,22 @@ class Minibatches:
         """The tensors among all data, in order, and whether a step sees some rows of them only."""
         return [(value, self._batch is not None and self._data.by_rows(value)) for value in self._data.tensors()]
 
+    @property
+    def _size(self) -> int:
+        """Rows of a step."""
+        return self._rows if self._batch is None else self._batch
+
+    def _divide(self, pair: Pair) -> None:
+        """Give each process a share of all rows, where the program can follow it."""
+        size = self.processes.size
+        try:
+            _check_for_each(self.processes, self._rows, "data")
+            self.plates = self._find_plates(pair, self._rows // size)
+        except (ModelError, OptionError) as error:
+            self.processes, self.undivided = ALONE, error.problem
+            return
+        self._own = self._shared(self._data)
+
     def _find_plates(self, pair: Pair, batch_size: int) -> frozenset[str]:
         plates = plates_over_rows(pair, batch_size)
         local = [
@@ -189,6 +244,7 @@ class Minibatches:
             for s in sites_of(pair.rebind(self.some).trace_model())
             if s.kind == "latent" and _inside(s.plates, plates)
         ]
+        self.local = bool(local)
         if local and isinstance(pair.guide, AutoGuide):
             raise ModelError(
                 "an automatic guide cannot follow minibatches through latent sites of each row",
@@ -199,6 +255,18 @@ class Minibatches:
             )
         _check_follows(pair.rebind(fewer_rows(pair.data, batch_size)))
         return plates
+
+
+def _check_for_each(processes: Processes, rows: int, argument: str) -> None:
+    """Raise :class:`OptionError` where some process would have no row of a step."""
+    if rows < processes.size:
+        raise OptionError(
+            "has fewer rows than there are processes to divide them among",
+            argument=argument,
+            got=f"{rows} rows for {processes.size} processes",
+            expected="one or more for each",
+            remedy="Start fewer processes, or give larger batches (of a loader: drop_last=True).",
+        )
 
 
 def _check_follows(few: Pair) -> None:
@@ -220,14 +288,14 @@ def _check_follows(few: Pair) -> None:
 class _Weigh(Messenger):
     """Multiplies the log probability of every site inside one of the plates, whose entries stand for all rows."""
 
-    def __init__(self, plates: frozenset[str], rows: int) -> None:
+    def __init__(self, plates: frozenset[str], weight: Callable[[int], float]) -> None:
         super().__init__()
-        self._plates, self._rows = plates, rows
+        self._plates, self._weight = plates, weight
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         size = next((frame.size for frame in msg["cond_indep_stack"] if frame.name in self._plates), None)
         if size is not None:
-            msg["scale"] = msg["scale"] * (self._rows / size)
+            msg["scale"] = msg["scale"] * self._weight(size)
 
 
 def _inside(plates: tuple[tuple[str, int, int], ...], wanted: frozenset[str]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -10,12 +12,15 @@ from torch import Tensor
 
 from ppzoo.inference.graph.graph import Graph, Node, is_random, map_leaves
 from ppzoo.inference.native.values import Unsupported
+from ppzoo.inference.variational.course import WINDOW
 
-__all__ = ["Draw", "drawn", "separated"]
+__all__ = ["Draw", "at_once", "drawn", "separated", "shared"]
 
 _aten: Any = torch.ops.aten
 _NORMAL = {_aten.normal_functional.default, _aten.randn.default, _aten.randn_like.default}
 _UNIFORM = {_aten.uniform.default, _aten.rand.default, _aten.rand_like.default}
+
+_ROOM = 2**25  # bytes
 
 
 class Draw(NamedTuple):
@@ -24,6 +29,19 @@ class Draw(NamedTuple):
     kind: str
     shape: tuple[int, ...]
     dtype: torch.dtype
+    part: tuple[int, int, int] | None = None  # dimension from the right, start and length of what a step is given
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def made(self, steps: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Its numbers, ``(*steps, *shape)``: of a generator on its device, else of the default device's."""
+        fill = torch.randn if self.kind == "normal" else torch.rand
+        device = None if generator is None else generator.device
+        made = fill((*steps, *self.shape), dtype=self.dtype, device=device, generator=generator)
+        return made if self.part is None else made.narrow(*self.part).contiguous()
 
 
 def separated(graph: Graph) -> tuple[Graph, list[Draw]]:
@@ -49,13 +67,38 @@ def separated(graph: Graph) -> tuple[Graph, list[Draw]]:
     return Graph(inputs, calls, map_leaves(of, graph.outputs)), list(draws.values())
 
 
-def drawn(draws: Sequence[Draw], steps: int, generator: torch.Generator) -> list[Tensor]:
-    """The numbers of so many steps: ``(steps, *shape)`` of each."""
-    made: list[Tensor] = []
-    for draw in draws:
-        fill = torch.randn if draw.kind == "normal" else torch.rand
-        made.append(fill(steps, *draw.shape, dtype=draw.dtype, device=generator.device, generator=generator))
+def drawn(
+    draws: Sequence[Draw], steps: int, generator: torch.Generator, device: torch.device | None = None
+) -> list[Tensor]:
+    """The numbers of so many steps: ``(steps, *shape)`` of each, on the generator's device or another."""
+    return [draw.made((steps,), generator).to(device or generator.device) for draw in draws]
+
+
+def shared(own: Sequence[Draw], whole: Sequence[Draw], rows: slice) -> list[Draw]:
+    """What all processes draw together, and this one's part of it: of what each row has, some rows.
+
+    Args:
+        own: What a step of these rows draws.
+        whole: What a step of all rows draws.
+        rows: Which of them these are.
+
+    Raises:
+        Unsupported: If the two are not the same draws but for the rows.
+    """
+    made = []
+    for one, all_rows in zip_longest(own, whole, fillvalue=Draw("none", (), torch.float64)):
+        differ = [i for i, (n, m) in enumerate(zip(one.shape, all_rows.shape, strict=False)) if n != m]
+        alike = (one.kind, one.dtype, len(one.shape)) == (all_rows.kind, all_rows.dtype, len(all_rows.shape))
+        if not alike or len(differ) > 1 or any(one.shape[i] != rows.stop - rows.start for i in differ):
+            raise Unsupported("what it draws follows the rows in another way")
+        part = (differ[0] - len(one.shape), rows.start, rows.stop - rows.start) if differ else None
+        made.append(all_rows._replace(part=part))
     return made
+
+
+def at_once(size: int) -> int:
+    """How many steps' tensors, of so many bytes a step, are in memory at once: a whole part of a window."""
+    return next(each for each in range(WINDOW, 0, -1) if each == 1 or (WINDOW % each == 0 and each * size <= _ROOM))
 
 
 def _draw(call: Node) -> Draw:

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.inference.graph.compiled import compiled
-from ppzoo.inference.graph.graph import Graph, Node
+from ppzoo.inference.graph.graph import Graph, Node, is_random
 from ppzoo.inference.graph.recording import record
 from ppzoo.inference.graph.simplify import simplify
 from ppzoo.inference.graph.tracing import NotTraceable, refusing, tolerance_of
+from ppzoo.inference.native.values import Unsupported
+from ppzoo.inference.variational.noise import Draw, separated, shared
 from ppzoo.inference.variational.objectives import Loss
 from ppzoo.inference.variational.remembering import remembered
 
@@ -36,6 +38,8 @@ class Step:
     Attributes:
         graph: Of ``([weight], *rows, *parameters, *buffers)``, the weight being there if steps have one and the rows
             being a step's data unless they are fixed; None if the program is none.
+        draws: What a step is given the numbers of, so that they can be drawn for many steps at once; empty where the
+            graph or the program draws by itself.
         reason: Why it is none; else empty.
     """
 
@@ -49,6 +53,7 @@ class Step:
         fixed: bool,
         weighed: bool = False,
         programs: Sequence[Callable[..., Any]] = (),
+        whole: tuple[Arguments, slice] | None = None,
     ) -> None:
         """Trace a loss of the data, and of a step's weight if it has one.
 
@@ -60,27 +65,45 @@ class Step:
             fixed: Whether every step sees these very data.
             weighed: Whether a step has a weight, a scalar of float64.
             programs: What the loss runs, to be looked at for what it remembers.
+            whole: What all processes see together in a step, if there are several, and which of its rows the data are.
         """
         self._loss, self._parameters, self._buffers = loss, list(parameters), list(buffers)
         self._fixed = fixed
         self._shapes = [rows.shape for rows in self._rows(data)]  # a graph is of these
         self.graph: Graph | None = None
-        self._function: Callable[..., Any] | None = None  # the graph, in the form that runs
+        self.draws: list[Draw] = []
+        self._function: Callable[..., Any] | None = None  # the graph in the form that runs, its draws given
         self.reason = ""
         weight = torch.tensor(0.5, dtype=torch.float64, device="cpu") if weighed else None
         try:
             with kept(self._buffers), draws_again():
                 graph = self._traced(data, weight, programs)
-            self._check(graph, data, None if weight is None else weight / 2)  # another one: it must be no constant
-            self.graph = self._function = graph
+            function, draws = self._apart(graph)
+            self._check(function, draws, data, None if weight is None else weight / 2)  # another: it is no constant
+            if draws and whole is not None:
+                with kept(self._buffers), draws_again():
+                    of_all = self._traced(whole[0], weight, programs)
+                try:
+                    draws = shared(draws, self._apart(of_all)[1], whole[1])
+                except Unsupported:
+                    function, draws = graph, []
+            self.graph, self._function, self.draws = graph, function, draws
         except NotTraceable as error:
             self.reason = str(error)
 
-    def __call__(self, data: Arguments, weight: Tensor | None = None) -> tuple[Tensor, Gradients]:
-        """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one."""
+    def __call__(
+        self, data: Arguments, weight: Tensor | None = None, noise: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Gradients]:
+        """The loss, a scalar in nats, and its gradient for each parameter; None where it does not hang on one.
+
+        Args:
+            data: What this step sees.
+            weight: Of this step, if it has one.
+            noise: The numbers of :attr:`draws`; drawn here where they are not given.
+        """
         if self._function is None or [rows.shape for rows in self._rows(data)] != self._shapes:
             return self._by_program(data, weight)
-        return self._by_graph(data, weight, self._function)
+        return self._by_graph(data, weight, self._function, noise or [draw.made() for draw in self.draws])
 
     def compile(self, graph: Graph, data: Arguments, weight: Tensor | None = None) -> None:
         """From here on, the graph as torch's compiler makes it.
@@ -88,10 +111,21 @@ class Step:
         Raises:
             NotTraceable: If the compiler is missing or fails, or gives other numbers.
         """
-        function = compiled(graph)
+        apart, draws = self._apart(graph) if self.draws else (graph, [])
+        function = compiled(apart)
         with refusing():
-            self._check(function, data, weight)
+            self._check(function, draws, data, weight)
         self._function = function
+
+    @property
+    def draws_itself(self) -> bool:
+        """Whether it takes random numbers from the global generators, which none but itself can take for it."""
+        return self.graph is None or (not self.draws and any(is_random(call.target) for call in self.graph.calls))
+
+    @property
+    def changes_buffers(self) -> bool:
+        """Whether it may."""
+        return bool(self._buffers) and (self.graph is None or self.graph.writes)
 
     def stand_at(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
         """From here on the program's parameters and buffers are these tensors' memory."""
@@ -105,11 +139,11 @@ class Step:
         return value.detach(), list(torch.autograd.grad(surrogate, self._parameters, allow_unused=True))
 
     def _by_graph(
-        self, data: Arguments, weight: Tensor | None, function: Callable[..., Any]
+        self, data: Arguments, weight: Tensor | None, function: Callable[..., Any], noise: Sequence[Tensor]
     ) -> tuple[Tensor, Gradients]:
         given = [] if weight is None else [weight]
         with torch.no_grad():
-            value, gradients = function(*given, *self._rows(data), *self._parameters, *self._buffers)
+            value, gradients = function(*given, *self._rows(data), *self._parameters, *self._buffers, *noise)
         return value, gradients
 
     def _rows(self, data: Arguments) -> list[Tensor]:
@@ -133,12 +167,24 @@ class Step:
             raise NotTraceable("it remembers something from run to run")
         return first if first.writes else simplify(first)
 
-    def _check(self, function: Callable[..., Any], data: Arguments, weight: Tensor | None) -> None:
+    def _apart(self, graph: Graph) -> tuple[Graph, list[Draw]]:
+        """The graph with what it draws as inputs, as far as it draws numbers of a known distribution."""
+        places = {call.device for call in graph.calls if is_random(call.target)}
+        if graph.writes or not places <= {parameter.device for parameter in self._parameters[:1]}:
+            return graph, []
+        try:
+            return separated(graph)
+        except Unsupported:
+            return graph, []
+
+    def _check(
+        self, function: Callable[..., Any], draws: Sequence[Draw], data: Arguments, weight: Tensor | None
+    ) -> None:
         """The function gives what the program gives for the same draws."""
         with kept(self._buffers), draws_again():
             expected = self._by_program(data, weight)
         with kept(self._buffers), draws_again():
-            found = self._by_graph(data, weight, function)
+            found = self._by_graph(data, weight, function, [draw.made() for draw in draws])
         for mine, theirs in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
             if (mine is None) != (theirs is None):
                 raise NotTraceable("it trains other parameters than the program")

@@ -29,11 +29,13 @@ from ppzoo.inference.variational.guides import check_guide_option
 from ppzoo.inference.variational.losses import OBJECTIVES, Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.optimisers import OPTIMISERS
+from ppzoo.inference.variational.plan import Plan
 from ppzoo.inference.variational.replicas import Replicas, begin
 from ppzoo.inference.variational.settling import fall
 from ppzoo.inference.variational.step import Step, draws_again, kept
-from ppzoo.inference.variational.trainers import Plan, trainer_of
+from ppzoo.inference.variational.trainers import trainer_of
 from ppzoo.inference.variational.training import Training
+from ppzoo.processes import ALONE, Processes
 
 __all__ = ["SVI"]
 
@@ -160,7 +162,7 @@ class SVI:
         """Train the pair in place; the best state of the best replica is kept."""
         warnings.filterwarnings("ignore", message="Encountered NaN")  # counted instead; isolated() restores filters
         replicas = begin(pair, run, self.guide, self.init, self.replicas, self.batch_size)
-        batches = Minibatches(pair, self.batch_size, run.seed)
+        batches = Minibatches(pair, self.batch_size, run.seed, self._dividing(run.processes))
         for module in pair.modules().values():
             module.train()
         step, told = self._step(pair, replicas.guide, batches)
@@ -188,8 +190,11 @@ class SVI:
             "seconds_steps": training.seconds,
         }
         notes = [f"Steps: {trainer.road}{f', for {why}' if why else ''}.", *replicas.notes, *told]
+        notes += self._of_processes(run.processes, batches, step) if run.processes.size > 1 else ()
         if self.replicas > 1:
             notes.append(f"The best of {self.replicas} replicas, whose last losses are {course.spread()} nats.")
+        if run.processes.size > 1:
+            numbers["processes"] = float(batches.processes.size)
         if settling is not None:
             numbers["settled"] = float(settling.settled)
             if self.replicas > 1:
@@ -251,8 +256,32 @@ class SVI:
         with kept(pair.buffers()), draws_again():  # what is run to choose a loss is no step
             loss, notes = loss_of(pair.rebind(batches.some), guide, batches, objective)
         programs = (pair.model, guide)
-        step = Step(loss, *learnt, batches.example, fixed=batches.fixed, weighed=annealed, programs=programs)
+        share = batches.processes.share(batches.whole_example.rows)
+        step = Step(
+            loss,
+            *learnt,
+            batches.example,
+            fixed=batches.fixed,
+            weighed=annealed,
+            programs=programs,
+            whole=(batches.whole_example, share) if batches.processes.size > 1 else None,
+        )
         return step, notes
+
+    def _dividing(self, processes: Processes) -> Processes:
+        """Those that a step's rows may be divided among: a weight of draws is of all rows, or each row's own."""
+        return processes if self.objective == "elbo" or self.batch_size is not None else ALONE
+
+    def _of_processes(self, processes: Processes, batches: Minibatches, step: Step) -> Iterator[str]:
+        """What a user of several processes should know."""
+        if processes.size > batches.processes.size:
+            why = batches.undivided or f"objective={self.objective!r} weighs all rows at once without batch_size"
+            yield f"Each of the {processes.size} processes took every step with all rows: {why}."
+            return
+        if batches.local and (step.draws_itself or not batches.regular):
+            yield "Each process drew numbers of its own: losses are one process's in the mean, not number by number."
+        if step.changes_buffers:
+            yield "What modules remember of batches is of each process's own rows, and their mean after every step."
 
     def _weight(self, steps: int) -> Callable[[int], float] | None:
         """What the terms of latent sites weigh in each step; None if always the same."""

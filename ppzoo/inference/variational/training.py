@@ -11,8 +11,8 @@ from torch import Tensor
 from ppzoo.errors import StorageError
 from ppzoo.inference.keeping import Keeper, Memory
 from ppzoo.inference.variational.course import WINDOW, Course
+from ppzoo.inference.variational.plan import Plan, Trainer
 from ppzoo.inference.variational.settling import Settling
-from ppzoo.inference.variational.trainers import Plan, Trainer
 from ppzoo.progress import Progress
 
 __all__ = ["Training"]

@@ -16,7 +16,8 @@ import ppzoo
 from ppzoo.errors import FitError, StorageError
 from ppzoo.inference.native import available
 from ppzoo.inference.variational import trainers, training
-from ppzoo.inference.variational.trainers import Native, Stepwise
+from ppzoo.inference.variational.machine_code import Native
+from ppzoo.inference.variational.stepwise import Stepwise
 
 X = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64)
 Y = 0.5 + 2 * X + 0.3 * torch.cos(9 * X)
