@@ -1,4 +1,4 @@
-"""One fit of a VAE in one process of a job, or alone: ``torchrun ... -m svi.divided SPEC FOLDER``, from ``benchmarks``."""
+"""One fit of a VAE, alone or in one process of a job: ``torchrun ... -m svi.divided SPEC FOLDER``, in ``benchmarks``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import torch
-from svi.problems import PIXELS, SHARED, digits
 
 import ppzoo
+from svi.problems import PIXELS, SHARED, digits
 
 __all__ = ["SHARED", "main"]
 
