@@ -75,7 +75,7 @@ def _row(runs: list[dict[str, Any]], batch: int) -> str:
     return f"| {batch:,} | {alone:.2f} | {divided:.2f} | {alone / divided:.2f} | {gap:.1e} |\n"
 
 
-def _command(spec: dict[str, int], folder: str, *, two: bool) -> list[str]:
+def _command(spec: dict[str, Any], folder: str, *, two: bool) -> list[str]:
     return [sys.executable, *(TORCHRUN if two else ()), "-m", "svi.divided", json.dumps(spec), folder]
 
 
@@ -84,7 +84,7 @@ def _environment() -> dict[str, str]:
 
 
 def _run(batch: int, steps: int, seed: int, two: bool) -> dict[str, Any]:
-    wanted = {"batch": batch, "steps": steps, "seed": seed}
+    wanted = {"batch": batch, "steps": steps, "seed": seed, "kept": False}
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             _command(wanted, folder, two=two), env=_environment(), capture_output=True, text=True, check=False
@@ -99,7 +99,7 @@ def _run(batch: int, steps: int, seed: int, two: bool) -> dict[str, Any]:
 def _kill(seed: int) -> dict[str, Any]:
     """Kill the second process when a state is on disk: how long the job takes to end, and whom it names."""
     with tempfile.TemporaryDirectory() as folder:
-        spec = {"batch": 128, "steps": 10_000, "seed": seed}
+        spec = {"batch": 128, "steps": 10_000, "seed": seed, "kept": True}
         job = subprocess.Popen(_command(spec, folder, two=True), env=_environment(), stderr=subprocess.PIPE, text=True)
         while job.poll() is None and not (Path(folder) / "run.unfinished").exists():
             time.sleep(0.1)

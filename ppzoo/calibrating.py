@@ -167,7 +167,7 @@ def calibrate(
                 failures.append(f"{type(error).__name__}: {error}")
             else:
                 ranked.append(_among(made, one))
-            bar.step(f"{len(failures)} failed" if failures else "")
+            bar.step({"failed": len(failures)} if failures else None)
     if len(ranked) < max(_FEWEST, replicates / 2):
         raise FitError(
             "fails on data that the program simulates",

@@ -256,7 +256,7 @@ def _fits(model: str, names: Sequence[str], given: Mapping[str, Any], *, run_dir
     for method in methods.values():
         method.check_model(program)
     settings = {**_where(given), "seed": seed, "progress": "quiet" not in given, "run_dir": run_dir}
-    settings["resume"] = "resume" in given
+    settings |= {"resume": "resume" in given, "log_dir": given.get("log_dir")}
     fits = {}
     for name, method in methods.items():
         fits[name] = ppzoo.fit(program, data, method=method, **settings)

@@ -64,6 +64,7 @@ RUN = {
     "seed": flag("Decides everything random of the fit.", metavar="INT"),
     "out": flag("Folder to write to. Default: none of fit, runs/MODEL-compare of compare.", metavar="FOLDER"),
     "quiet": flag("No progress.", "--quiet", kind=bool),
+    "log_dir": flag("Folder for TensorBoard: loss and rate by step.", metavar="FOLDER"),
     "allow_unconverged": flag("Exit with 0 where the answer is not to be trusted.", "--allow-unconverged", kind=bool),
 }
 RESUME = {"resume": flag("Go on with the run that was stopped on its way to --out.", "--resume", kind=bool)}

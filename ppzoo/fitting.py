@@ -28,6 +28,7 @@ from ppzoo.result import Fit
 from ppzoo.rng import stream_seed
 from ppzoo.saving import header_of
 from ppzoo.storage.folder import check_writable
+from ppzoo.tensorboard import Events
 from ppzoo.unfinished import OfAll, Unfinished, beside, check_resume
 
 __all__ = ["fit", "prepare", "source_of"]
@@ -44,6 +45,7 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
     progress: bool | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    log_dir: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Fit:
     """Fit a model to data by one method.
@@ -74,6 +76,8 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
             state of SVI every five seconds, in ``<run_dir>.unfinished``.
         resume: Go on with the unfinished run beside ``run_dir``, to the same bytes as if it had never stopped; begin
             one if there is none.
+        log_dir: Folder for TensorBoard: loss and rate of SVI, divergences and step sizes of samplers, by step; needs
+            ``pip install "ppzoo[tensorboard]"``.
         **options: Options of the method, such as ``chains=4`` or ``guide="mvn"``.
 
     Returns:
@@ -85,7 +89,7 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         DataError: If the data cannot be used, or do not fit the model.
         ModelError: If the model lacks what the method needs.
         FitError: If the computation found no finite start, or stayed non-finite.
-        StorageError: If ``run_dir`` cannot be written, or the unfinished run is another one.
+        StorageError: If ``run_dir`` or ``log_dir`` cannot be written, or the unfinished run is another one.
         KeyboardInterrupt: If there was too little to keep when it came.
 
     Example:
@@ -111,6 +115,8 @@ def fit(  # noqa: PLR0913  # the settings that every fit shares, by name
         pair, own_dtype, where, notes = _placed(model, data, value, device, dtype)
         shown = progress if processes.first else False
         run, source = Run(seed, own_dtype, where, shown, processes=processes), source_of(model)
+        if log_dir is not None and processes.first:
+            run = replace(run, log=held.enter_context(Events(log_dir)))
         if processes.size > 1:
             given = header_of(pair, value, run, source)
             processes.check_alike({name: repr(what) for name, what in given.items()})

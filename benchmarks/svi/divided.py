@@ -1,4 +1,4 @@
-"""One fit of a VAE, alone or in one process of a job: ``torchrun ... -m svi.divided SPEC FOLDER``, in ``benchmarks``."""
+"""One fit of a VAE, alone or in one process of a job: ``torchrun ... -m svi.divided SPEC FOLDER``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SHARED", "main"]
 
 
 def main(spec: str, folder: Path) -> None:
-    """Fit as the JSON ``{"batch", "steps", "seed"}`` says; the first process leaves ``run.json``."""
+    """Fit as the JSON ``{"batch", "steps", "seed", "kept"}`` says; the first process leaves ``run.json``."""
     torch.set_num_threads(1)
     wanted = json.loads(spec)
     model = ppzoo.create_model("vae", features=PIXELS, latents=20, hidden=(400,))
@@ -28,7 +28,7 @@ def main(spec: str, folder: Path) -> None:
         batch_size=wanted["batch"],
         steps=wanted["steps"],
         seed=wanted["seed"],
-        run_dir=folder / "run",
+        run_dir=folder / "run" if wanted["kept"] else None,
         progress=False,
     )
     seconds = fit.outcome.numbers["seconds_steps"]

@@ -70,7 +70,7 @@ class Adversarial:
         )
         decays = [torch.optim.lr_scheduler.LambdaLR(player, cosine_decay(self.steps)) for player in (critic, generator)]
         losses = []
-        with Progress(self.steps, "adversarial", run.progress) as progress:
+        with Progress(self.steps, "adversarial", run.progress, run.log) as progress:
             for _ in range(self.steps):
                 for _ in range(self.critic_steps):
                     rows = torch.randint(len(x), (self.batch_size,), device="cpu").to(x.device)
@@ -86,5 +86,5 @@ class Adversarial:
                 losses.append(float(loss.detach()))
                 if not np.isfinite(losses[-1]):
                     raise FitError("the generator's loss is not finite", got=f"step {len(losses)}", remedy="Lower lr.")
-                progress.step(f"generator loss {losses[-1]:.3g}")
+                progress.step({"generator loss": losses[-1]})
         return Outcome(losses=np.asarray(losses))

@@ -68,7 +68,7 @@ class EM:
         pair.first_run()
         restarts = 1 if self.init == "model" else self.restarts
         best, best_state, converged = np.array([-math.inf]), pair.owner.state_dict(), False
-        with Progress(restarts * self.steps, "em", run.progress) as progress:
+        with Progress(restarts * self.steps, "em", run.progress, run.log) as progress:
             for _ in range(restarts):
                 if self.init == "data":
                     pair.owner.initialise(*pair.data.args, **pair.data.kwargs)
@@ -92,7 +92,7 @@ class EM:
         for _ in range(self.steps):
             statistics, log_likelihood = pair.owner.e_step(*pair.data.args, **pair.data.kwargs)
             path.append(float(log_likelihood))
-            progress.step(f"log likelihood {path[-1]:.6g}")
+            progress.step({"log likelihood": path[-1]})
             if len(path) > 1 and path[-1] - path[-2] <= self.tolerance * rows:
                 return np.asarray(path), True
             pair.owner.m_step(statistics, *pair.data.args, **pair.data.kwargs)

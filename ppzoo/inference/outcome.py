@@ -14,6 +14,7 @@ from ppzoo.diagnostics.diagnosis import Finding
 from ppzoo.inference.keeping import Keeper
 from ppzoo.inference.program import Pair
 from ppzoo.processes import ALONE, Processes
+from ppzoo.progress import Log
 
 if TYPE_CHECKING:
     from ppzoo.diagnostics.arviz import Kind
@@ -23,7 +24,7 @@ __all__ = ["Method", "Outcome", "Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """What methods share: seed, floating type, device, whether to show progress, who keeps draws, who takes part."""
+    """What methods share: seed, type, device, whether to show progress, who keeps draws and figures, who takes part."""
 
     seed: int
     dtype: torch.dtype
@@ -31,6 +32,7 @@ class Run:
     progress: bool | None
     keeper: Keeper | None = None
     processes: Processes = ALONE
+    log: Log | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def test_a_run_leaves_its_figures(tmp_path):
     if not divided.SHARED.is_dir():
         pytest.skip("no shared data: set PPZOO_DATA to the folder")
     threads = torch.get_num_threads()
-    divided.main(json.dumps({"batch": 64, "steps": 3, "seed": 1}), tmp_path)
+    divided.main(json.dumps({"batch": 64, "steps": 3, "seed": 1, "kept": False}), tmp_path)
     torch.set_num_threads(threads)
     found = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert len(found["losses"]) == 3

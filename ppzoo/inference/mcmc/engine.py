@@ -63,7 +63,7 @@ def sample(pair: Pair, run: Run, options: BatchOptions, kernel: Kernel, limits: 
             structure changes.
         KeyboardInterrupt: If the run was interrupted before there were draws to look at.
     """
-    with Progress(options.warmup + options.draws, options.name, run.progress) as progress:
+    with Progress(options.warmup + options.draws, options.name, run.progress, run.log) as progress:
         return _run(pair, run, options, kernel, limits, progress, pooled=pooled)
 
 
@@ -135,7 +135,7 @@ class _Sampling:
             warm_up.begin(starts.repeat_interleave(options.chains_per_start, 0))
         tuned = warm_up.run(
             options.warmup,
-            report=lambda done, line: progress.reach(done, f"warm-up, {line}"),
+            report=lambda done, step: progress.reach(done, {"step": step}, "warm-up"),
             save=self._save_warm_up,
         )
         self.numbers["gradients"] = self.numbers["gradients_warmup"] = float(tuned.gradients)
@@ -170,7 +170,7 @@ class _Sampling:
             self._append(chains)
             step = float(chains.state["step_size"].median())
             done = options.warmup + int(self.kept.double().mean())
-            progress.reach(done, f"divergences {divergences}, step {step:.3g}")
+            progress.reach(done, {"divergences": divergences, "step": step})
 
     @property
     def fewest(self) -> int:

@@ -47,7 +47,7 @@ class PyroNUTS(SamplerOptions):
         pair.first_run()
         density = density_of(pair)
         record = _Record()
-        with Progress(self.chains * (self.warmup + self.draws), self.name, run.progress) as progress:
+        with Progress(self.chains * (self.warmup + self.draws), self.name, run.progress, run.log) as progress:
             for chain in range(self.chains):
                 with random_state(stream_seed(run.seed, "chain", chain)):
                     self._chain(chain, density, pair, record, progress)
@@ -68,7 +68,7 @@ class PyroNUTS(SamplerOptions):
             u = kernel.sample(u)
             if t >= self.warmup:
                 record.add(density.constrain(u), kernel.statistics(), self.max_tree_depth)
-            progress.step(f"chain {chain + 1}, divergences {record.divergences}, step {kernel.step_size:.3g}")
+            progress.step({"chain": chain + 1, "divergences": record.divergences, "step": kernel.step_size})
 
 
 @dataclass

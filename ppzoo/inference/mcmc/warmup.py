@@ -119,12 +119,12 @@ class WarmUp:
         self.window, self.gradients = int(numbers["window"]), int(numbers["gradients"])
         self.covariances.count = float(numbers["count"])
 
-    def run(self, draws: int, *, report: Callable[[int, str], None], save: Callable[[Snapshot], None]) -> Tuned:
+    def run(self, draws: int, *, report: Callable[[int, float], None], save: Callable[[Snapshot], None]) -> Tuned:
         """The rest of ``draws`` draws per chain.
 
         Args:
             draws: Draws per chain, also those before a snapshot.
-            report: Called with the draws per chain so far and a line for the progress.
+            report: Called with the draws per chain so far and the step size.
             save: Called with :meth:`snapshot` after each look at the draws.
         """
         ends = [0, *windows(draws), draws]
@@ -134,7 +134,7 @@ class WarmUp:
             while not self._over(end - begin, exact=last):
                 self._look(end - begin, exact=last)
                 step = float(torch.exp(self.step.log_step).median())
-                report(begin + int(self.given.double().mean()), f"step {step:.3g}")
+                report(begin + int(self.given.double().mean()), step)
                 save(self.snapshot)
             if not last:
                 self._learn_metric()

@@ -173,7 +173,7 @@ class SVI:
         training = Training(plan, trainer, most, run.keeper, batches.tolerance if settles else None)
         course, settling = training.course, training.settling
         with batches.reading(training.done, most, self.replicas):
-            training.run(run.progress, 2 * (self.anneal or 0))
+            training.run(run.progress, run.log, 2 * (self.anneal or 0))
             lost = course.stuck or np.isnan(course.losses).all()
             findings = [*self._stuck(pair, replicas.guide, plan, course)] if lost else []
         course.restore_best()

@@ -13,7 +13,7 @@ from ppzoo.inference.keeping import Keeper, Memory
 from ppzoo.inference.variational.course import WINDOW, Course
 from ppzoo.inference.variational.plan import Plan, Trainer
 from ppzoo.inference.variational.settling import Settling
-from ppzoo.progress import Progress
+from ppzoo.progress import Log, Progress
 
 __all__ = ["Training"]
 
@@ -49,25 +49,26 @@ class Training:
         self.course = Course(plan.parameters)
         self.settling = None if tolerance is None else Settling(plan.parameters, self.course, tolerance)
         self.done, self.seconds, self.interrupted = 0, 0.0, False
-        self._trainer, self._steps, self._replicas = trainer, steps, plan.replicas
+        self._trainer, self._steps, self._replicas, self._rate = trainer, steps, plan.replicas, plan.rate
         self._keeper = keeper or Memory()
         kept = self._keeper.begin({"loss": (torch.float64, ())}, chains=plan.replicas, draws=steps)
         self._saved, self._at = 0, time.monotonic()
         if int(kept.counts[0]):
             self._restore(int(kept.counts[0]), kept.state, kept.numbers)
 
-    def run(self, progress: bool | None, least: int) -> None:
+    def run(self, progress: bool | None, log: Log | None, least: int) -> None:
         """Take the steps.
 
         Args:
             progress: As in :func:`ppzoo.fit`.
+            log: Who keeps the mean loss of each window, and the rate.
             least: How many to take before it may settle.
 
         Raises:
             KeyboardInterrupt: If the user stopped it before there was a state to keep.
         """
         before, began = self.seconds, time.monotonic()
-        with Progress(self._steps, "svi", progress) as bar:
+        with Progress(self._steps, "svi", progress, log, self.done) as bar:
             try:
                 while self.done < self._steps and not self.course.stuck and not self._settled(least):
                     window = min(WINDOW, self._steps - self.done)
@@ -77,7 +78,8 @@ class Training:
                     if self.settling is not None:
                         self.settling.look()
                     self._save()
-                    bar.reach(self.done, f"loss {min(mean for mean, _ in self.course.recent()):.4g}")
+                    loss = min(mean for mean, _ in self.course.recent())
+                    bar.reach(self.done, {"loss": loss, "rate": self._rate(self.done - 1)})
             except KeyboardInterrupt:
                 if not self.course.go_back():  # the last window may have been cut short anywhere
                     raise
