@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ppzoo.datasets.arguments import Arguments
+from ppzoo.inference.graph.autocast import has_products, in_bfloat16
 from ppzoo.inference.graph.compiled import compiled
 from ppzoo.inference.graph.graph import Graph, Node, is_random
 from ppzoo.inference.graph.recording import record
@@ -28,6 +29,8 @@ from ppzoo.inference.variational.objectives import Loss
 from ppzoo.inference.variational.remembering import remembered
 
 __all__ = ["Gradients", "Step", "draws_again", "kept"]
+
+_ROUNDED = 0.05  # relative to the largest gradient: each number in a product is rounded by up to 0.4 %
 
 Gradients = list[Tensor | None]
 
@@ -72,6 +75,7 @@ class Step:
         self._shapes = [rows.shape for rows in self._rows(data)]  # a graph is of these
         self.graph: Graph | None = None
         self.draws: list[Draw] = []
+        self._tolerance: float | None = None  # of gradients, where it is not that of their type
         self._function: Callable[..., Any] | None = None  # the graph in the form that runs, its draws given
         self.reason = ""
         weight = torch.tensor(0.5, dtype=torch.float64, device="cpu") if weighed else None
@@ -121,6 +125,18 @@ class Step:
     def draws_itself(self) -> bool:
         """Whether it takes random numbers from the global generators, which none but itself can take for it."""
         return self.graph is None or (not self.draws and any(is_random(call.target) for call in self.graph.calls))
+
+    @property
+    def rounds_products(self) -> bool:
+        """Whether products of matrices go by way of bfloat16."""
+        return self._tolerance is not None
+
+    def round_products(self) -> None:
+        """From here on they do, if the graph has any of float32."""
+        if self.graph is None or self.graph.writes or not has_products(self.graph):
+            return
+        self.graph = in_bfloat16(self.graph)
+        self._function, self._tolerance = self._apart(self.graph)[0] if self.draws else self.graph, _ROUNDED
 
     @property
     def changes_buffers(self) -> bool:
@@ -189,7 +205,7 @@ class Step:
             if (mine is None) != (theirs is None):
                 raise NotTraceable("it trains other parameters than the program")
             if mine is not None and theirs is not None:
-                tolerance = tolerance_of(theirs)
+                tolerance = self._tolerance or tolerance_of(theirs)
                 scale = float(theirs.nan_to_num(0.0, 0.0, 0.0).abs().max()) if theirs.numel() else 0.0
                 if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
                     raise NotTraceable("it gives other numbers than the program: its structure depends on values")

@@ -22,6 +22,7 @@ from ppzoo.inference.variational.course import Course
 from ppzoo.inference.variational.losses import Objective, loss_of
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.isolation import isolated
+from ppzoo.processes import ALONE, Processes
 
 X = torch.arange(12.0, dtype=torch.float64) / 10
 
@@ -138,6 +139,37 @@ def test_a_short_last_batch_of_a_loader_is_weighed_by_its_own_rows(name):
         assert sum(len(d.args[0]) / 5 * part for d, part in zip(data, parts, strict=True)) == pytest.approx(full)
         alone = losses(pair, batches, [pair.data.take(torch.tensor([i])) for i in range(5)])
         assert sum(alone) / 5 == pytest.approx(full, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("size", "batch"), [(2, 4), (2, 5), (3, 11), (2, None), (5, None)])
+def test_the_mean_over_processes_is_the_loss_of_one(name, size, batch):
+    """Each row is in one share, be the shares of one size or not, and weighs what it weighs in one process."""
+    pair = bound(name)
+    with isolated(seed=0, dtype=torch.float64):
+        alone = Minibatches(pair, batch, 0)
+        expected = losses(pair, alone, [alone.batch(t) for t in range(3)])
+        shares = [Minibatches(pair, batch, 0, Processes(rank, size)) for rank in range(size)]
+        rows = torch.cat([share.batch(1).args[0] for share in shares])
+        assert torch.equal(rows, alone.batch(1).args[0])
+        assert torch.equal(shares[0].whole_batch(1).args[0], rows)
+        found = [losses(pair, share, [share.batch(t) for t in range(3)]) for share in shares]
+    assert torch.tensor(found).mean(0).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_rows_that_cannot_be_divided_stay_together():
+    """A guide with a parameter for each row, or fewer rows than processes: each process then takes all."""
+    with isolated(seed=0, dtype=torch.float64):
+        model = PROGRAMS["local"][0]
+        own = Pair(model, model, Arguments((X,), {}), AutoNormal(model))
+        batches = Minibatches(own, None, 0, Processes(1, 2))
+        assert batches.processes is ALONE
+        assert "automatic guide cannot follow" in batches.undivided
+        assert batches.batch(0) is own.data
+        few = Minibatches(bound("shared", X[:2]), None, 0, Processes(1, 3))
+        assert (few.processes, few.undivided[:14]) == (ALONE, "has fewer rows")
+        with pytest.raises(OptionError, match="batch_size: has fewer rows than there are processes"):
+            Minibatches(bound("shared"), 2, 0, Processes(1, 3))
 
 
 def test_every_shuffle_is_as_likely():

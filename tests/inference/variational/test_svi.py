@@ -288,3 +288,27 @@ def test_a_falling_rate_has_to_know_its_end():
 def test_only_steps_may_be_auto(option):
     with pytest.raises(OptionError, match=f"{next(iter(option))}: .*int"):
         ppzoo.fit(conjugate, Y, **option)
+
+
+def test_products_in_bfloat16_train_as_well():
+    """Its loss lies near that of float32, and a note tells; a program without products is not touched."""
+    pixels = (torch.rand(300, 16, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    pixels[:, 8:] = pixels[:, :8]  # something to learn: eight bits instead of sixteen
+    settings = {"method": "svi", "steps": 600, "batch_size": 100, "lr": 0.01, "seed": 1, "progress": False}
+    fits = {}
+    for autocast in (False, True):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            vae = ppzoo.create_model("vae", features=16, latents=8, hidden=(64,))
+        fits[autocast] = ppzoo.fit(vae, pixels, autocast=autocast, **settings)
+    exact, rounded = (fits[autocast].losses for autocast in (False, True))
+    assert exact[-100:].mean() < 0.9 * exact[:10].mean()
+    assert rounded[-100:].mean() == pytest.approx(exact[-100:].mean(), rel=0.02)
+    assert rounded[0] == pytest.approx(exact[0], rel=0.01)
+    assert rounded[0] != exact[0]
+    assert fits[True].notes[-1] == "Products of matrices were rounded to bfloat16 (autocast)."
+    plain = ppzoo.fit(conjugate, Y, steps=50, autocast=True)
+    assert plain.notes[-1].startswith("No product of matrices was rounded to bfloat16 (autocast): there are none")
+    assert np.array_equal(plain.losses, ppzoo.fit(conjugate, Y, steps=50).losses)
+    with pytest.raises(OptionError, match="autocast"):
+        ppzoo.fit(conjugate, Y, autocast="bf16")
