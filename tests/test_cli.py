@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from math import lgamma
@@ -228,7 +229,7 @@ def test_calibrate_exits_with_3_where_a_method_does_not_find_the_truth(coin):
 
 def test_progress_goes_to_standard_error(coin):
     result = run("fit", "coin.py:coin", "--data", "throws.csv", "--steps", "60")
-    assert "svi: 60/60, 0 s left" in result.stderr
+    assert re.search(r"svi: 60/60, [\d,]+/s, 0 s left, loss [\d.]+, rate [\d.e-]+\n", result.stderr)
     assert "svi: 60/60" not in result.stdout
     assert run("fit", "coin.py:coin", "--data", "throws.csv", *SHORT).stderr == "noise\n"
 

@@ -26,6 +26,8 @@ class Problem:
         steps: Of a run.
         rate: Adam's, the same at each step.
         target: A loss that all reach, in nats per row: how long it takes is measured.
+        model: Its name among those of the MCMC benchmark, if it is one of these.
+        flow: Width of the network of an inverse autoregressive flow that is the guide; else it is a mean field.
         hidden: Of a VAE, the width of its two networks.
         latents: Of a VAE, the length of a code.
     """
@@ -36,6 +38,8 @@ class Problem:
     steps: int
     rate: float
     target: float
+    model: str = ""
+    flow: int = 0
     hidden: int = 0
     latents: int = 0
 
@@ -77,7 +81,8 @@ def houses() -> dict[str, NDArray[Any]]:
 
 
 PROBLEMS = {
-    "vae_400": Problem("VAE 784-400-20, batch 128", digits, 128, 1000, 1e-3, 150.0, 400, 20),
-    "vae_64": Problem("VAE 784-64-20, batch 128", digits, 128, 2000, 1e-3, 150.0, 64, 20),
-    "radon": Problem("radon, 919 houses, mean field", houses, None, 5000, 1e-2, 1.2),
+    "vae_400": Problem("VAE 784-400-20, batch 128", digits, 128, 1000, 1e-3, 150.0, hidden=400, latents=20),
+    "vae_64": Problem("VAE 784-64-20, batch 128", digits, 128, 2000, 1e-3, 150.0, hidden=64, latents=20),
+    "radon": Problem("radon, 919 houses, mean field", houses, None, 5000, 1e-2, 1.2, "radon"),
+    "radon_flow": Problem("radon, 919 houses, a flow (IAF)", houses, None, 5000, 3e-3, 1.25, "radon", flow=182),
 }

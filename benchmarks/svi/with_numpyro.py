@@ -11,9 +11,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array, random
+from jax.example_libraries import stax
 from mcmc.numpyro_models import MODELS
 from numpyro.infer import SVI, Trace_ELBO
-from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.autoguide import AutoIAFNormal, AutoNormal
 
 from svi.problems import PIXELS, Problem, Settings, Trained
 
@@ -48,14 +49,22 @@ def vae(hidden: int, latents: int) -> tuple[Any, Any]:
     return model, guide
 
 
-def train(name: str, problem: Problem, settings: Settings, _: str) -> Trained:
+def posterior(problem: Problem) -> tuple[Any, Any]:
+    """A model of the MCMC benchmark and its guide."""
+    model = MODELS[problem.model]
+    if problem.flow:
+        return model, AutoIAFNormal(model, num_flows=1, hidden_dims=[problem.flow], nonlinearity=stax.Relu)
+    return model, AutoNormal(model)
+
+
+def train(_: str, problem: Problem, settings: Settings, __: str) -> Trained:
     """All steps by ``lax.scan``; compiled before they are timed, for what it takes is told beside."""
     arrays = problem.data()
     rows = max(len(x) for x in arrays.values())
     rng = np.random.default_rng(settings.seed)
     began = time.perf_counter()
     data = {key: jnp.asarray(x) for key, x in arrays.items()}
-    model, guide = vae(problem.hidden, problem.latents) if problem.hidden else (MODELS[name], AutoNormal(MODELS[name]))
+    model, guide = vae(problem.hidden, problem.latents) if problem.hidden else posterior(problem)
     svi = SVI(model, guide, numpyro.optim.Adam(problem.rate), Trace_ELBO())
     order = None
     if problem.batch is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from mcmc.pyro_models import MODELS
+from pyro.infer.autoguide import AutoIAFNormal, AutoNormal
 
 import ppzoo
 from ppzoo.inference.variational import trainers
@@ -16,11 +17,12 @@ from svi.problems import PIXELS, Problem, Settings, Trained
 __all__ = ["train"]
 
 
-def train(name: str, problem: Problem, settings: Settings, variant: str) -> Trained:
+def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained:
     """A fit; ``"compiled"``: by torch's compiler, as in a run long enough for it to pay."""
     data = {key: torch.from_numpy(x) for key, x in problem.data().items()}
-    model: Any = MODELS.get(name)
-    if model is None:
+    if problem.model:
+        model: Any = MODELS[problem.model]
+    else:
         model = ppzoo.create_model("vae", features=PIXELS, latents=problem.latents, hidden=(problem.hidden,))
     if variant == "compiled":
         trainers._TORCH_COMPILER = 0.0  # noqa: SLF001  # what it takes is measured here, not weighed
@@ -33,11 +35,17 @@ def train(name: str, problem: Problem, settings: Settings, variant: str) -> Trai
         batch_size=problem.batch,
         lr=problem.rate,
         schedule="constant",
-        guide=None if problem.hidden else "normal",
-        init="data",  # where all others start; Pathfinder would be near the end before the first step
+        guide=_guide(model, problem),
         seed=settings.seed,
         progress=False,
     )
     total, steps = time.perf_counter() - began, fit.outcome.numbers["seconds_steps"]
     rows = max(len(x) for x in data.values())
     return Trained(total - steps, steps, (np.asarray(fit.losses) / rows).tolist(), list(fit.notes))
+
+
+def _guide(model: Any, problem: Problem) -> Any:
+    """Pyro's, which start where all others start: those by name would be near the end before the first step."""
+    if problem.hidden:
+        return None
+    return AutoIAFNormal(model, hidden_dim=[problem.flow]) if problem.flow else AutoNormal(model)

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from mcmc.pyro_models import MODELS
 from pyro.infer import SVI, Trace_ELBO
-from pyro.infer.autoguide import AutoNormal
+from pyro.infer.autoguide import AutoIAFNormal, AutoNormal
 from torch import Tensor, nn
 
 from svi.problems import PIXELS, Problem, Settings, Trained
@@ -42,7 +42,7 @@ class VAE(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
-def train(name: str, problem: Problem, settings: Settings, _: str) -> Trained:
+def train(_: str, problem: Problem, settings: Settings, __: str) -> Trained:
     """The loop of its tutorials."""
     pyro.set_rng_seed(settings.seed)
     data = {key: torch.from_numpy(x) for key, x in problem.data().items()}
@@ -54,8 +54,8 @@ def train(name: str, problem: Problem, settings: Settings, _: str) -> Trained:
         vae = VAE(problem.hidden, problem.latents)
         model, guide = vae.model, vae.guide
     else:
-        model = MODELS[name]
-        guide = AutoNormal(model)
+        model = MODELS[problem.model]
+        guide = AutoIAFNormal(model, hidden_dim=[problem.flow]) if problem.flow else AutoNormal(model)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": problem.rate}), Trace_ELBO())
     losses, order = [], torch.empty(0, dtype=torch.int64)
     setup = 0.0

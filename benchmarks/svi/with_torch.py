@@ -33,16 +33,14 @@ class VAE(nn.Module):
 
 
 class Radon(nn.Module):
-    """Mean field over the radon model: normals, those of positive numbers on their logarithms."""
+    """The radon model over unconstrained numbers, those of positive ones on their logarithms."""
 
     def __init__(self, counties: int) -> None:
         super().__init__()
-        self.loc = nn.Parameter(torch.zeros(5 + counties))
-        self.log_scale = nn.Parameter(torch.full((5 + counties,), math.log(0.1)))
+        self.size = 5 + counties
 
-    def forward(self, basement: Tensor, uranium: Tensor, county: Tensor, log_radon: Tensor) -> Tensor:
-        """The negative ELBO."""
-        q = self.loc + self.log_scale.exp() * torch.randn_like(self.loc)
+    def log_p(self, q: Tensor, basement: Tensor, uranium: Tensor, county: Tensor, log_radon: Tensor) -> Tensor:
+        """The log density, with the Jacobian of the positive numbers."""
         mean, slope, floor, log_spread, log_noise, effect = *q[:5].unbind(), q[5:]
         noise = log_noise.exp()
 
@@ -54,8 +52,55 @@ class Radon(nn.Module):
         log_p = log_p + normal(log_spread, -1.5, math.log(0.5))
         log_p = log_p - 0.5 * noise**2 + 0.5 * math.log(2 / math.pi) + log_noise
         log_p = log_p + normal(effect, mean + slope * uranium, log_spread)
-        log_p = log_p + normal(log_radon, effect[county] + floor * basement, log_noise)
-        return (-log_p - (self.log_scale + 0.5 * math.log(2 * math.pi * math.e)).sum()) / len(log_radon)
+        return log_p + normal(log_radon, effect[county] + floor * basement, log_noise)
+
+
+class MeanField(Radon):
+    """Normals."""
+
+    def __init__(self, counties: int) -> None:
+        super().__init__(counties)
+        self.loc = nn.Parameter(torch.zeros(self.size))
+        self.log_scale = nn.Parameter(torch.full((self.size,), math.log(0.1)))
+
+    def forward(self, *data: Tensor) -> Tensor:
+        """The negative ELBO, per house."""
+        q = self.loc + self.log_scale.exp() * torch.randn_like(self.loc)
+        return (-self.log_p(q, *data) - (self.log_scale + 0.5 * math.log(2 * math.pi * math.e)).sum()) / len(data[-1])
+
+
+class Flow(Radon):
+    """An inverse autoregressive flow of one layer, whose network is masked (MADE)."""
+
+    def __init__(self, counties: int, hidden: int) -> None:
+        super().__init__(counties)
+        size = self.size
+        self.first, self.last = nn.Linear(size, hidden), nn.Linear(hidden, 2 * size)
+        order, units = torch.arange(1, size + 1), torch.arange(hidden) * (size - 1) // hidden + 1
+        self.register_buffer("first_mask", (units[:, None] >= order).float())
+        self.register_buffer("last_mask", (order[:, None] > units).float().repeat(2, 1))
+
+    def forward(self, *data: Tensor) -> Tensor:
+        """The negative ELBO, per house."""
+        noise = torch.randn(self.size)
+        q, log_slope = self.bent(noise)
+        log_q = -0.5 * (noise**2).sum() - 0.5 * self.size * math.log(2 * math.pi) - log_slope
+        return (log_q - self.log_p(q, *data)) / len(data[-1])
+
+    def bent(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What the flow makes of the noise, and the logarithm of its Jacobian determinant."""
+        hidden = F.relu(F.linear(noise, self.first.weight * self.first_mask, self.first.bias))
+        mean, log_scale = F.linear(hidden, self.last.weight * self.last_mask, self.last.bias).chunk(2)
+        log_scale = log_scale.clamp(-5, 3)
+        return mean + log_scale.exp() * noise, log_scale.sum()
+
+
+def of(problem: Problem, data: dict[str, Tensor]) -> nn.Module:
+    """The module whose value is the loss."""
+    if problem.hidden:
+        return VAE(problem.hidden, problem.latents)
+    counties = len(data["uranium"])
+    return Flow(counties, problem.flow) if problem.flow else MeanField(counties)
 
 
 def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained:
@@ -64,7 +109,7 @@ def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained
     data = {key: torch.from_numpy(x) for key, x in problem.data().items()}
     rows = max(len(x) for x in data.values())
     began = time.perf_counter()
-    model = VAE(problem.hidden, problem.latents) if problem.hidden else Radon(len(data["uranium"]))
+    model = of(problem, data)
     loss_of: Callable[..., Tensor] = torch.compile(model) if variant == "compiled" else model
     optimiser = torch.optim.Adam(model.parameters(), lr=problem.rate, fused=True)
     losses, order = [], torch.empty(0, dtype=torch.int64)

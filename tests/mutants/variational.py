@@ -145,8 +145,8 @@ VARIATIONAL = (
         "the rows of a step stand for too few",
         "A site inside the plate over rows is weighed as if a step saw one row more.",
         "inference/variational/minibatch.py",
-        'msg["scale"] * (self._rows / size)',
-        'msg["scale"] * (self._rows / (size + 1))',
+        "return self._rows / size",
+        "return self._rows / (size + 1)",
         ("inference/variational/test_minibatch.py",),
     ),
     Mutant(

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Transform
 
 __all__ = ["remembered"]
 
@@ -82,6 +83,8 @@ def _parts(value: Any) -> Iterator[Any]:
     elif isinstance(value, FunctionType):
         if (value.__module__ or "").partition(".")[0] not in _LIBRARIES:
             yield from _parts_of_function(value)
+    elif isinstance(value, Transform):  # it keeps the values that it had last, and its inverse, anew in each run
+        yield {name: part for name, part in vars(value).items() if not name.startswith(("_cache", "_inv"))}
     elif hasattr(value, "__dict__"):
         yield vars(value)
 

@@ -22,6 +22,7 @@ _PRODUCTS = {_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.bad
 
 # Seconds, on a core of 2026. What an operation costs that torch is asked for, and a number in machine code:
 _OPERATION, _NUMBER = 4e-6, 1e-9
+_UPDATE = 20  # numbers in machine code for each parameter: its gradient's square, its moments, its step
 _COMPILER, _COMPILED_OPERATION = 0.4, 2e-3  # what the C compiler takes, and for each operation
 _FUSED_OPERATION, _FUSED_NUMBER, _TORCH_COMPILER = 2.4e-6, 3e-10, 25.0  # what torch's compiler saves, and takes
 
@@ -48,6 +49,7 @@ def trainer_of(plan: Plan) -> tuple[Trainer, str]:
 def _pays(graph: Graph, plan: Plan) -> bool:
     """Whether machine code is worth its compiler."""
     operations, numbers = len(graph.calls), sum(_numbers(call) for call in graph.calls)
+    numbers += _UPDATE * sum(parameter[0].numel() for parameter in plan.parameters)
     saved = plan.replicas * operations * _OPERATION - math.ceil(plan.replicas / lanes()) * numbers * _NUMBER
     return plan.steps * saved > _COMPILER + _COMPILED_OPERATION * operations
 
@@ -60,8 +62,8 @@ def _compiling_pays(graph: Graph, plan: Plan) -> bool:
 
 
 def _numbers(call: Node) -> int:
-    """How many numbers an operation computes; a product of matrices each of its terms."""
-    if call.shape is None:
+    """How many numbers an operation computes: a product of matrices each of its terms, a view none."""
+    if call.shape is None or getattr(call.target, "is_view", False):
         return 0
     size = math.prod(call.shape)
     inner = call.sources[-1].shape if call.target in _PRODUCTS else None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import itertools
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer.autoguide import AutoNormal
+from pyro import poutine
+from pyro.infer.autoguide import AutoIAFNormal, AutoNormal
 from torch import nn
 
 from ppzoo.inference.variational.remembering import remembered
+from ppzoo.isolation import isolated
 
 TOTAL = [0]
 TICKS = itertools.count()
@@ -83,6 +87,16 @@ def test_a_partial_shows_what_it_holds():
     program = functools.partial(kept.append, 1)
     before = remembered(program)
     assert before == remembered(program)
+
+
+def test_a_flow_keeps_the_values_that_it_had_last_and_remembers_nothing():
+    """Pyro's layers keep their last input, output and scales, and their inverse once it was asked for."""
+    with isolated(seed=0):
+        guide = AutoIAFNormal(lambda: pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1)), hidden_dim=[4])
+        guide()
+        before = remembered(guide)
+        poutine.trace(guide).get_trace().compute_log_prob()
+        assert before == remembered(guide)
 
 
 @pytest.mark.parametrize(

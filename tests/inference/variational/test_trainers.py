@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoIAFNormal
 
 import ppzoo
 from ppzoo.inference.native import Unsupported, available
@@ -45,6 +48,20 @@ def test_large_products_are_left_to_torch():
         rows = torch.rand(256, 64)
     fit = ppzoo.fit(vae, rows, method="svi", steps=3, batch_size=128, progress=False)
     assert fit.notes == ("Steps: traced graph.",)
+
+
+def test_many_parameters_are_left_to_torch():
+    """An optimiser of 50,000 parameters takes longer in lanes of which one is used than all its graph by torch."""
+    x = torch.linspace(-1, 1, 90, dtype=torch.float64)
+
+    def model(x):
+        with pyro.plate("rows", 90):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    settings = {"method": "svi", "seed": 1, "progress": False, "steps": 6_000}
+    flow = ppzoo.fit(model, x, guide=AutoIAFNormal(model, hidden_dim=[182]), **settings)
+    assert flow.notes[0] == "Steps: traced graph."
+    assert ppzoo.fit(model, x, guide="normal", **settings).notes[0] == "Steps: machine code."
 
 
 @pytest.mark.slow
