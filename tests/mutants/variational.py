@@ -56,7 +56,7 @@ VARIATIONAL = (
     Mutant(
         "a bad step is taken in machine code",
         "A loss that is not finite does not hold the step back, and the replica is lost.",
-        "inference/variational/machine_code.py",
+        "inference/variational/whole_step.py",
         "taken = torch.isfinite(loss) & torch.isfinite(norm)",
         "taken = torch.isfinite(norm) | torch.isfinite(loss) | True",
         STEPWISE,
@@ -64,7 +64,7 @@ VARIATIONAL = (
     Mutant(
         "moments are corrected for one step less",
         "Adam in machine code divides by one minus the power of the steps before.",
-        "inference/variational/machine_code.py",
+        "inference/variational/whole_step.py",
         "before, rate, t + 1)",
         "before, rate, t + 2)",
         MACHINE_CODE,
@@ -192,7 +192,7 @@ VARIATIONAL = (
     Mutant(
         "a gradient is not measured in its unit",
         "In machine code parameters are measured in units, and slopes are not: rates are right for neither.",
-        "inference/variational/machine_code.py",
+        "inference/variational/whole_step.py",
         "gradients = [None if g is None else g * unit for",
         "gradients = [None if g is None else g for",
         MACHINE_CODE,
@@ -224,7 +224,7 @@ VARIATIONAL = (
     Mutant(
         "a resumed fit has the noise of its first steps",
         "Random states are on disk and not put back.",
-        "inference/variational/machine_code.py",
+        "inference/variational/whole_step.py",
         'generator.set_state(state[f"random {k}"])',
         "generator.get_state()",
         TRAINING,
@@ -316,5 +316,37 @@ VARIATIONAL = (
         "SummaryWriter(self._folder, purge_step=step)",
         "SummaryWriter(self._folder)",
         ("test_tensorboard.py",),
+    ),
+    Mutant(
+        "every step of all replicas has the first one's numbers",
+        "A graph of all replicas is given the noise and rows of a call's first step again and again.",
+        "inference/variational/together.py",
+        "*(numbers[:, t] for numbers",
+        "*(numbers[:, 0] for numbers",
+        ("inference/variational/test_together.py",),
+    ),
+    Mutant(
+        "a captured step stays where it is",
+        "A CUDA graph takes the same numbers each time that it is launched.",
+        "inference/variational/together.py",
+        "self._place += 1",
+        "self._place += 0",
+        ("inference/variational/test_together.py",),
+    ),
+    Mutant(
+        "to be captured a step is taken",
+        "The run before a capture changes parameters and moments.",
+        "inference/variational/together.py",
+        "            own.copy_(value)\n\n    def _take(",
+        "            own.copy_(own)\n\n    def _take(",
+        ("inference/variational/test_together.py",),
+    ),
+    Mutant(
+        "a flow's last values are what it remembers",
+        "Pyro's flows are left to the program itself, four times as slow.",
+        "inference/variational/remembering.py",
+        'if not name.startswith(("_cache", "_inv"))',
+        'if not name.startswith("_inv")',
+        ("inference/variational/test_remembering.py",),
     ),
 )

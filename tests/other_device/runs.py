@@ -20,6 +20,7 @@ import torch
 import ppzoo
 from ppzoo.datasets import tensors
 from ppzoo.inference.mcmc import machines
+from ppzoo.inference.variational import together, trainers
 
 NAME = "other"
 SHORT = {"chains": 4, "warmup": 20, "draws": 8, "max_tree_depth": 3}
@@ -65,6 +66,7 @@ RUNS = {
     "mams": (schools, SCHOOLS, {"method": "mams", **PLAIN}),
     "chees": (schools, SCHOOLS, {"method": "chees", **PLAIN}),
     "svi": (schools, SCHOOLS, {"method": "svi", "steps": 50}),
+    "svi as one graph": (schools, SCHOOLS, {"method": "svi", "steps": 300, "replicas": 4}),
     "per chain": (schools, SCHOOLS, {"method": "nuts", "adapt": "per_chain", **SHORT}),
     **{f"from {init}": (schools, SCHOOLS, {"method": "nuts", "init": init, **SHORT})
        for init in ("prior", "map", "pathfinder")},
@@ -100,6 +102,8 @@ def load(path: str) -> None:
     torch.utils.generate_methods_for_privateuse1_backend()
     tensors.check_device = lambda device, **_: torch.device(device)
     machines.Native = machines.Replayed  # the same road on the CPU
+    trainers._CAPTURING.add(NAME)
+    together.Captured._capture = staticmethod(lambda function: function)  # all but the capture itself
 
 
 def outcome(model, data, options) -> dict[str, object]:
@@ -114,7 +118,8 @@ def outcome(model, data, options) -> dict[str, object]:
     except Exception:  # noqa: BLE001  # whatever it is, the test shows it
         return {"error": traceback.format_exc()}
     gaps = [float((ours[name].to("cpu", torch.float64) - theirs[name]).abs().max()) for name in theirs]
-    return {"gap": max(gaps), "devices": sorted({value.device.type for value in ours.values()})}
+    devices = sorted({value.device.type for value in ours.values()})
+    return {"gap": max(gaps), "devices": devices, "notes": list(there.notes)}
 
 
 if __name__ == "__main__":

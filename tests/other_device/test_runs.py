@@ -39,4 +39,6 @@ def test_a_run_gives_the_same_draws_there(outcomes, name):
     assert "error" not in outcome, outcome["error"]
     assert outcome["devices"] == [NAME]
     rounding = 1e-12  # of sums over memory that may be aligned otherwise there
-    assert outcome["gap"] <= (1e-6 if name == "svi" else rounding)  # other devices have no fused optimiser
+    if name == "svi as one graph":
+        assert outcome["notes"][0] == "Steps: CUDA graphs."
+    assert outcome["gap"] <= (3e-5 if name.startswith("svi") else rounding)  # in float32, and without a fused optimiser

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ppzoo.inference.graph.captured import captured
 from ppzoo.inference.graph.tracing import map_chains, trace
 from ppzoo.inference.mcmc.integrator import LogDensity
 from ppzoo.inference.mcmc.kernel import Kernel
@@ -91,6 +92,7 @@ class Captured(Replayed):
     """
 
     road = "CUDA graphs"
+    _capture = staticmethod(captured)
 
     def __init__(
         self, kernel: Kernel, density: LogDensity, keys: Tensor, like: Tensor, rank: int = 0, batch: int | None = None
@@ -133,18 +135,6 @@ class Captured(Replayed):
 
             self._captured[size] = self._capture(burst), own, own_keys
         return self._captured[size]
-
-    @staticmethod
-    def _capture(function: Callable[[], None]) -> Callable[[], None]:
-        """A function of tensors in place, as one launch; it runs once before, for libraries to set themselves up."""
-        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            function()
-        torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(graph):
-            function()
-        return graph.replay
 
 
 class Native(Machine):

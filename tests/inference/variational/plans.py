@@ -11,7 +11,6 @@ import torch
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.inference.program import Pair
 from ppzoo.inference.variational.descent import cosine_decay
-from ppzoo.inference.variational.machine_code import Native
 from ppzoo.inference.variational.minibatch import Minibatches
 from ppzoo.inference.variational.objectives import elbo
 from ppzoo.inference.variational.optimisers import OPTIMISERS
@@ -91,6 +90,6 @@ def planned(  # what a test may want to be otherwise
 def trained(kind, steps=100, **options):
     with isolated(seed=0, dtype=options.get("dtype", torch.float64)):
         plan = planned(steps=steps, **options)
-        trainer = Native(plan, plan.step.graph) if kind is Native else Stepwise(plan, "")
+        trainer = Stepwise(plan, "") if kind is Stepwise else kind(plan, plan.step.graph)
         losses = torch.cat([trainer.advance(n) for n in (steps // 2, steps - steps // 2)], 1)
     return losses, torch.stack([p.detach() for p in plan.parameters])

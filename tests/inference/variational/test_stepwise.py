@@ -11,12 +11,13 @@ import torch
 from ppzoo.inference.native import available
 from ppzoo.inference.variational.machine_code import Native
 from ppzoo.inference.variational.stepwise import Stepwise
+from ppzoo.inference.variational.together import Replayed
 from tests.inference.variational.plans import regression, trained
 
 pytestmark = pytest.mark.skipif(available() is None, reason="no C compiler")
 
 
-@pytest.mark.parametrize("kind", [Native, Stepwise])
+@pytest.mark.parametrize("kind", [Native, Stepwise, Replayed])
 @pytest.mark.parametrize("batch", [None, 3])
 def test_a_replica_does_not_see_the_others(kind, batch):
     one, place = trained(kind, batch=batch)
@@ -30,7 +31,7 @@ def test_a_replica_does_not_see_the_others(kind, batch):
     assert not torch.equal(trained(kind, batch=batch, seed=6)[0], one)
 
 
-@pytest.mark.parametrize("kind", [Native, Stepwise])
+@pytest.mark.parametrize("kind", [Native, Stepwise, Replayed])
 def test_a_bad_step_is_skipped_and_told(kind):
     """The row with the largest response has no loss: each epoch of six steps has one that changes nothing."""
 

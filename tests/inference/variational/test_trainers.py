@@ -41,13 +41,38 @@ def test_without_a_compiler_operations_are_replayed(monkeypatch):
     assert (trainer.road, why) == ("traced graph", "there is no C compiler")
 
 
+def test_replicas_without_machine_code_are_one_graph(monkeypatch):
+    """Where there are enough of them to make up for torch's fused optimiser, and not too many numbers in each."""
+
+    def refused(*_, **__):
+        raise Unsupported("there is no C compiler")
+
+    monkeypatch.setattr(machine_code, "compile_loop", refused)
+    with isolated(seed=0, dtype=torch.float64):
+        few, many = (trainer_of(planned(steps=20_000, replicas=replicas)) for replicas in (1, 8))
+        assert few[0].road == "traced graph"
+        assert (many[0].road, many[1]) == ("traced graph of all replicas", "there is no C compiler")
+        short = trainer_of(planned(steps=20, replicas=2))
+        assert (short[0].road, short[1]) == ("traced graph", "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_steps_are_cuda_graphs():
+    settings = {"method": "svi", "seed": 1, "progress": False, "guide": "normal", "lr": 0.05, "steps": 2000}
+    here = ppzoo.fit(regression, (X, Y), device="cuda", replicas=2, **settings)
+    there = ppzoo.fit(regression, (X, Y), device="cpu", replicas=2, **settings)
+    assert here.notes[0] == "Steps: CUDA graphs."
+    assert here.losses[-200:].mean() == pytest.approx(there.losses[-200:].mean(), abs=0.1)
+
+
 def test_large_products_are_left_to_torch():
     vae = ppzoo.create_model("vae", features=64, latents=2, hidden=(200,))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         rows = torch.rand(256, 64)
-    fit = ppzoo.fit(vae, rows, method="svi", steps=3, batch_size=128, progress=False)
-    assert fit.notes == ("Steps: traced graph.",)
+    for replicas in (1, 2):
+        fit = ppzoo.fit(vae, rows, method="svi", steps=3, batch_size=128, replicas=replicas, progress=False)
+        assert fit.notes[0] == "Steps: traced graph."
 
 
 def test_many_parameters_are_left_to_torch():
@@ -67,7 +92,7 @@ def test_many_parameters_are_left_to_torch():
 @pytest.mark.slow
 def test_a_compiled_graph_takes_the_same_steps(monkeypatch):
     """By torch's compiler, made to pay: the same draws, so the same losses."""
-    monkeypatch.setattr(trainers, "_pays", lambda *_: False)
+    monkeypatch.setattr(trainers, "_compiler_pays", lambda *_: False)
     losses = {}
     for limit in (math.inf, 0.0):
         monkeypatch.setattr(trainers, "_TORCH_COMPILER", limit)
