@@ -46,10 +46,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """A run: its seed and how many steps it takes."""
+    """A run: its seed, how many steps it takes, and on which device."""
 
     seed: int
     steps: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ def posterior(problem: Problem) -> tuple[Any, Any]:
 
 def train(_: str, problem: Problem, settings: Settings, __: str) -> Trained:
     """All steps by ``lax.scan``; compiled before they are timed, for what it takes is told beside."""
+    with jax.default_device(jax.devices(settings.device)[0]):
+        return _train(problem, settings)
+
+
+def _train(problem: Problem, settings: Settings) -> Trained:
     arrays = problem.data()
     rows = max(len(x) for x in arrays.values())
     rng = np.random.default_rng(settings.seed)

@@ -37,6 +37,7 @@ def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained
         schedule="constant",
         guide=_guide(model, problem),
         seed=settings.seed,
+        device=settings.device,
         progress=False,
     )
     total, steps = time.perf_counter() - began, fit.outcome.numbers["seconds_steps"]

@@ -44,8 +44,13 @@ class VAE(nn.Module):
 
 def train(_: str, problem: Problem, settings: Settings, __: str) -> Trained:
     """The loop of its tutorials."""
+    with torch.device(settings.device):
+        return _train(problem, settings)
+
+
+def _train(problem: Problem, settings: Settings) -> Trained:
     pyro.set_rng_seed(settings.seed)
-    data = {key: torch.from_numpy(x) for key, x in problem.data().items()}
+    data = {key: torch.from_numpy(x).to(settings.device) for key, x in problem.data().items()}
     rows = max(len(x) for x in data.values())
     began = time.perf_counter()
     model: Any

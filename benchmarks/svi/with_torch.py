@@ -105,8 +105,13 @@ def of(problem: Problem, data: dict[str, Tensor]) -> nn.Module:
 
 def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained:
     """Fused Adam, with or without the compiler."""
+    with torch.device(settings.device):
+        return _train(problem, settings, variant)
+
+
+def _train(problem: Problem, settings: Settings, variant: str) -> Trained:
     torch.manual_seed(settings.seed)
-    data = {key: torch.from_numpy(x) for key, x in problem.data().items()}
+    data = {key: torch.from_numpy(x).to(settings.device) for key, x in problem.data().items()}
     rows = max(len(x) for x in data.values())
     began = time.perf_counter()
     model = of(problem, data)

@@ -17,8 +17,8 @@ VARIATIONAL = (
         "scores pull the wrong way",
         "Draws that cannot be differentiated through are made likelier where they cost more.",
         "inference/variational/objectives.py",
-        "part.pathwise - score for",
-        "part.pathwise + score for",
+        "run.pathwise - _score(runs, k)",
+        "run.pathwise + _score(runs, k)",
         ("inference/variational/test_objectives.py",),
     ),
     Mutant(
@@ -340,6 +340,14 @@ VARIATIONAL = (
         "            own.copy_(value)\n\n    def _take(",
         "            own.copy_(own)\n\n    def _take(",
         ("inference/variational/test_together.py",),
+    ),
+    Mutant(
+        "all runs at once have the first one's numbers",
+        "The particles of a step are one, counted several times.",
+        "inference/variational/particles.py",
+        "(torch.stack(each) for each in numbers)",
+        "(torch.stack([each[0]] * len(each)) for each in numbers)",
+        ("inference/variational/test_particles.py",),
     ),
     Mutant(
         "a flow's last values are what it remembers",

@@ -171,9 +171,10 @@ def taking_graphs(taker: Taker | None) -> Iterator[None]:
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The function of every leaf of nested tuples, lists and dicts."""
+    """The function of every leaf of nested tuples, lists and dicts; named tuples stay such."""
     if isinstance(tree, (tuple, list)):
-        return type(tree)([map_leaves(function, item) for item in tree])
+        items = [map_leaves(function, item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, dict):
         return {key: map_leaves(function, item) for key, item in tree.items()}
     return function(tree)

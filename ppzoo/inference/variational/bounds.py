@@ -29,12 +29,68 @@ from torch import Tensor
 from ppzoo.inference.variational.objectives import Loss
 from ppzoo.inference.variational.runs import Held, Traces, drawn
 
-__all__ = ["dreg", "importance", "plates_of_units", "wake_sleep"]
+__all__ = ["Weighed", "dreg", "importance", "plates_of_units", "wake_sleep", "weighed", "weighed_held"]
 
 Plates = frozenset[tuple[str, int]]  # name and dimension, from the right
 
 
-def importance(particles: Sequence[Traces], alpha: float = 0.0) -> Loss:
+class Weighed(NamedTuple):
+    """What one run adds to a bound.
+
+    Attributes:
+        model: Log probabilities of units in the model's run.
+        guide: Those in the guide's.
+        rest: The sum of the terms without a draw.
+        scale: What stands before the bound.
+        score: Of draws that cannot be differentiated, by unit; None without any.
+        paths: Of draws that are held, by site: what the guide made, the slope of the log weight there, and how many of
+            their dimensions are within a unit.
+    """
+
+    model: Tensor
+    guide: Tensor
+    rest: Tensor
+    scale: float
+    score: Tensor | None
+    paths: tuple[tuple[Tensor, Tensor, int], ...] = ()
+
+
+def weighed(particle: Traces) -> Weighed:
+    """What a run adds."""
+    plates = plates_of_units(particle)
+    scale = _scale(particle.guide) if plates else 1.0
+    later = _later(particle)
+    known = {id(site) for site in later}
+    before = [site for site in drawn(particle.model).values() if id(site) not in known]
+    return Weighed(
+        _summed([site["log_prob"] for site in later], plates) / scale,
+        _summed([site["log_prob"] for site in drawn(particle.guide).values()], plates) / scale,
+        _summed([site["log_prob"] for site in before], frozenset()),
+        scale,
+        _scores(particle.guide, plates),
+    )
+
+
+def weighed_held(particle: Held) -> Weighed:
+    """What a run on draws that are held adds, with how its weight changes along them."""
+    own = weighed(particle.traces)
+    leaves: dict[str, Any] = {name: particle.traces.guide.nodes[name] for name in particle.made}
+    if not leaves:
+        return own
+    places = [leaf["value"] for leaf in leaves.values()]
+    slopes: Sequence[Tensor | None] = torch.autograd.grad(
+        (own.model - own.guide).sum(), places, retain_graph=True, allow_unused=True
+    )
+    return own._replace(
+        paths=tuple(
+            (particle.made[name], slope.detach(), leaf["fn"].event_dim)
+            for (name, leaf), slope in zip(leaves.items(), slopes, strict=True)
+            if slope is not None
+        )
+    )
+
+
+def importance(runs: Sequence[Weighed], alpha: float = 0.0) -> Loss:
     r"""The importance-weighted bound, and Renyi's, negative.
 
     .. math:: L_{\alpha, K} = \frac{1}{1 - \alpha} \log \frac{1}{K} \sum_k w_k^{1 - \alpha}
@@ -49,25 +105,24 @@ def importance(particles: Sequence[Traces], alpha: float = 0.0) -> Loss:
     Objectives*, https://arxiv.org/abs/1602.06725.
 
     Args:
-        particles: Runs of the guide, and of the model on its draws.
+        runs: What each of some runs adds.
         alpha: Order of the divergence, other than 1.
 
     Returns:
         The loss and its surrogate, scalars in nats.
     """
-    weights = _weights(particles)
+    weights = _weights(runs)
     log_w = weights.model - weights.guide
     bound = _bound(log_w, alpha)
     value = weights.scale * bound.sum() + weights.rest
-    scores = [_scores(particle.guide, weights.plates) for particle in particles]
-    known = [score for score in scores if score is not None]
+    known = [run.score for run in runs if run.score is not None]
     if not known:
         return Loss(-value.detach(), -value)
     signal = (bound - _without_each(log_w, alpha)).detach()
     return Loss(-value.detach(), -value - weights.scale * (signal * torch.stack(known)).sum())
 
 
-def dreg(particles: Sequence[Held]) -> Loss:
+def dreg(runs: Sequence[Weighed]) -> Loss:
     r"""The importance-weighted bound, with doubly reparametrised gradients of the guide's parameters, negative.
 
     .. math::
@@ -81,31 +136,23 @@ def dreg(particles: Sequence[Held]) -> Loss:
     Objectives*, https://arxiv.org/abs/1810.04152.
 
     Args:
-        particles: Runs on draws that are held, all of them reparametrised.
+        runs: What each of some runs adds, on draws that are held, all of them reparametrised.
 
     Returns:
         The loss and its surrogate, scalars in nats.
     """
-    weights = _weights([particle.traces for particle in particles])
+    weights = _weights(runs)
     log_w = weights.model - weights.guide
     share = log_w.detach().softmax(0)
-    places = [(k, name) for k, particle in enumerate(particles) for name in particle.made]
-    leaves: list[Any] = [particles[k].traces.guide.nodes[name] for k, name in places]
-    slopes: Sequence[Tensor | None] = ()
-    if leaves:
-        slopes = torch.autograd.grad(
-            log_w.sum(), [leaf["value"] for leaf in leaves], retain_graph=True, allow_unused=True
-        )
-    paths = torch.zeros(())
-    for (k, name), leaf, slope in zip(places, leaves, slopes, strict=True):
-        if slope is not None:
-            squared = (share[k] ** 2).reshape([*share[k].shape, *[1] * leaf["fn"].event_dim])
-            paths = paths + (squared * slope.detach() * particles[k].made[name]).sum()
-    models = (share * weights.model).sum()
-    return Loss(_value(log_w, weights), -weights.scale * (models + paths) - weights.rest)
+    total = (share * weights.model).sum()
+    for k, run in enumerate(runs):
+        for made, slope, depth in run.paths:
+            squared = (share[k] ** 2).reshape([*share[k].shape, *[1] * depth])
+            total = total + (squared * slope * made).sum()
+    return Loss(_value(log_w, weights), -weights.scale * total - weights.rest)
 
 
-def wake_sleep(particles: Sequence[Held]) -> Loss:
+def wake_sleep(runs: Sequence[Weighed]) -> Loss:
     r"""The importance-weighted bound, negative; the guide descends the inclusive divergence instead.
 
     .. math::
@@ -119,12 +166,12 @@ def wake_sleep(particles: Sequence[Held]) -> Loss:
     J. Bornschein and Y. Bengio (2015), *Reweighted Wake-Sleep*, https://arxiv.org/abs/1406.2751.
 
     Args:
-        particles: Runs on draws that are held.
+        runs: What each of some runs adds, on draws that are held.
 
     Returns:
         The loss, whose gradient for the guide is not that of the surrogate; and the surrogate. Scalars in nats.
     """
-    weights = _weights([particle.traces for particle in particles])
+    weights = _weights(runs)
     log_w = weights.model - weights.guide
     share = log_w.detach().softmax(0)
     pulled = (share * (weights.model + weights.guide)).sum()
@@ -138,29 +185,10 @@ def plates_of_units(particle: Traces) -> Plates:
     return frozenset.intersection(*plates) if plates else frozenset()
 
 
-class _Weights(NamedTuple):
-    """Log probabilities ``(K, *units)`` of model and guide; what stands before the bound; terms without a draw."""
-
-    model: Tensor
-    guide: Tensor
-    scale: float
-    rest: Tensor
-    plates: Plates
-
-
-def _weights(particles: Sequence[Traces]) -> _Weights:
-    plates = plates_of_units(particles[0])
-    scale = _scale(particles[0].guide) if plates else 1.0
-    models, guides, rests = [], [], []
-    for particle in particles:
-        later = _later(particle)
-        known = {id(site) for site in later}
-        before = [site for site in drawn(particle.model).values() if id(site) not in known]
-        models.append(_summed([site["log_prob"] for site in later], plates) / scale)
-        guides.append(_summed([site["log_prob"] for site in drawn(particle.guide).values()], plates) / scale)
-        rests.append(_summed([site["log_prob"] for site in before], frozenset()))
-    model, guide = (torch.stack(terms) for terms in (models, guides))
-    return _Weights(model, guide, scale, torch.stack(rests).mean(), plates)
+def _weights(runs: Sequence[Weighed]) -> Weighed:
+    """All runs' as one: log probabilities ``(K, *units)`` of model and guide, and the mean of the rest."""
+    model, guide = torch.stack([run.model for run in runs]), torch.stack([run.guide for run in runs])
+    return Weighed(model, guide, torch.stack([run.rest for run in runs]).mean(), runs[0].scale, None)
 
 
 def _later(particle: Traces) -> list[Any]:
@@ -213,5 +241,5 @@ def _without_each(log_w: Tensor, alpha: float) -> Tensor:
     return _bound(torch.where(own, others, log_w[:, None]), alpha)
 
 
-def _value(log_w: Tensor, weights: _Weights) -> Tensor:
+def _value(log_w: Tensor, weights: Weighed) -> Tensor:
     return -(weights.scale * _bound(log_w, 0.0).sum() + weights.rest).detach()

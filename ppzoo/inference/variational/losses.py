@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,17 +13,25 @@ from pyro.infer import TraceEnum_ELBO
 from ppzoo.datasets.arguments import Arguments
 from ppzoo.errors import ModelError
 from ppzoo.inference.program import Guide, Pair, Site, sites_of, trace_of
-from ppzoo.inference.variational.bounds import dreg, importance, plates_of_units, wake_sleep
+from ppzoo.inference.variational.bounds import (
+    dreg,
+    importance,
+    plates_of_units,
+    wake_sleep,
+    weighed,
+    weighed_held,
+)
 from ppzoo.inference.variational.guides import check_draws
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import Loss, elbo
+from ppzoo.inference.variational.objectives import Loss, elbo, terms
+from ppzoo.inference.variational.particles import Particles
 from ppzoo.inference.variational.runs import drawn, held, traces
 from ppzoo.inference.variational.summing import summing_traces
 
 __all__ = ["OBJECTIVES", "Objective", "loss_of"]
 
 OBJECTIVES = ("elbo", "iwae", "renyi", "dreg", "wake-sleep")
-_OF_HELD = {"dreg": dreg, "wake-sleep": wake_sleep}  # those that ask for the probability of draws a second time
+_OF_HELD = {"dreg", "wake-sleep"}  # those that ask for the probability of draws a second time
 
 Losses = Callable[..., Loss]
 
@@ -72,23 +81,25 @@ def loss_of(pair: Pair, guide: Guide, batches: Minibatches, objective: Objective
     why = _beyond(draws, left)
     if left or why:
         _check_plain(objective, left)
-    count, beta = range(objective.particles), objective.beta
+    count, beta = objective.particles, objective.beta
     notes = [] if beta == 1 else [f"The optimum is not the posterior: the terms of latent sites weigh {beta:g} (beta)."]
     if why:
         model = batches.weighed(pair.enumerated())
         return _pyros(model, given, sites, objective.particles), [f"The ELBO is Pyro's, for {why}."]
     if left:
         model = batches.weighed(pair.enumerated())
-        return lambda data: elbo([summing_traces(model, given, data, sites) for _ in count]), []
+        return Particles(lambda data: terms(summing_traces(model, given, data, sites)), elbo, count), []
     model = batches.weighed(pair.model)
-    return lambda data, weight=None: elbo([traces(model, given, data) for _ in count], beta=beta, weight=weight), notes
+    return Particles(lambda data, *w: terms(traces(model, given, data), *w, beta=beta), elbo, count), notes
 
 
 def _weighed(model: Guide, guide: Guide, objective: Objective) -> Losses:
-    count = range(objective.particles)
-    if objective.name in _OF_HELD:
-        return lambda data: _OF_HELD[objective.name]([held(model, guide, data) for _ in count])
-    return lambda data: importance([traces(model, guide, data) for _ in count], objective.alpha or 0.0)
+    if objective.name == "dreg":
+        return Particles(lambda data: weighed_held(held(model, guide, data)), dreg, objective.particles)
+    if objective.name == "wake-sleep":
+        return Particles(lambda data: weighed(held(model, guide, data).traces), wake_sleep, objective.particles)
+    together = partial(importance, alpha=objective.alpha or 0.0)
+    return Particles(lambda data: weighed(traces(model, guide, data)), together, objective.particles)
 
 
 def _pyros(model: Guide, guide: Guide, sites: Sequence[Site], particles: int) -> Losses:

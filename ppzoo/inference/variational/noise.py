@@ -39,8 +39,8 @@ class Draw(NamedTuple):
     def made(self, steps: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         """Its numbers, ``(*steps, *shape)``: of a generator on its device, else of the default device's."""
         fill = torch.randn if self.kind == "normal" else torch.rand
-        device = None if generator is None else generator.device
-        made = fill((*steps, *self.shape), dtype=self.dtype, device=device, generator=generator)
+        own: dict[str, Any] = {} if generator is None else {"generator": generator, "device": generator.device}
+        made = fill((*steps, *self.shape), dtype=self.dtype, **own)
         return made if self.part is None else made.narrow(*self.part).contiguous()
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ppzoo.inference.variational.divergences import Divergence, divergences
 from ppzoo.inference.variational.runs import Traces, drawn
 
-__all__ = ["Loss", "elbo"]
+__all__ = ["Loss", "Terms", "elbo", "terms"]
 
 
 class Loss(NamedTuple):
@@ -29,9 +29,45 @@ class Loss(NamedTuple):
     surrogate: Tensor
 
 
-def elbo(
-    particles: Sequence[Traces], *, analytic: bool = True, beta: float = 1.0, weight: Tensor | None = None
-) -> Loss:
+class Terms(NamedTuple):
+    """What one run adds: its loss; what has pathwise gradients; by site, the score and the gain that it weighs."""
+
+    value: Tensor
+    pathwise: Tensor
+    scores: dict[str, tuple[Tensor, Tensor]]
+
+
+def terms(particle: Traces, weight: Tensor | None = None, *, analytic: bool = True, beta: float = 1.0) -> Terms:
+    """What a run adds to the ELBO.
+
+    Args:
+        particle: A run of the guide, and of the model on its draws.
+        weight: What the terms of latent sites weigh in the gradients of this step, a scalar, if it is not ``beta``.
+        analytic: Whether gradients use closed forms at all.
+        beta: What they weigh in the loss; other than 1, the optimum is not the posterior.
+    """
+    closed, slope = divergences(particle) if analytic else {}, beta if weight is None else weight
+    model, guide = drawn(particle.model), drawn(particle.guide)
+    known = {name: site for name, site in model.items() if name not in particle.summed.sites}
+    likelihood = particle.summed.value + sum(site["log_prob_sum"] for site in known.values() if site["is_observed"])
+    prior = {name: site["log_prob_sum"] for name, site in known.items() if not site["is_observed"]}
+    divergence = sum(site["log_prob_sum"] for site in guide.values()) - sum(prior.values())
+    gone = {name for each in closed.values() for name in each.sites}
+    left = [site for name, site in guide.items() if name not in gone]
+    pathwise = sum(each.value.sum() for each in closed.values())
+    pathwise = pathwise + sum(_sum(site["score_parts"].entropy_term) for site in left)
+    pathwise = pathwise - sum(term for name, term in prior.items() if name not in closed)
+    rough = {n: site for n, site in guide.items() if not is_identically_zero(site["score_parts"].score_function)}
+    gains = _gains(particle, closed, slope) if rough else MultiFrameTensor()
+    scores = {}
+    for name, site in rough.items():
+        own = _times(slope, closed[name].value.detach()) if name in closed else 0.0  # the same whatever it draws
+        scores[name] = site["score_parts"].score_function, gains.sum_to(site["cond_indep_stack"]) + own
+    value = torch.as_tensor(_times(beta, divergence) - likelihood)
+    return Terms(value.detach(), torch.as_tensor(_times(slope, pathwise) - likelihood), scores)
+
+
+def elbo(runs: Sequence[Terms]) -> Loss:
     r"""The negative evidence lower bound.
 
     .. math::
@@ -54,52 +90,16 @@ def elbo(
     https://openreview.net/forum?id=Sy2fzU9gl.
 
     Args:
-        particles: Runs of the guide, and of the model on its draws; at least one.
-        analytic: Whether gradients use closed forms at all.
-        beta: Weight of the terms of latent sites; other than 1, the optimum is not the posterior.
-        weight: What they weigh in the gradients of this step, a scalar, if it is not ``beta``.
+        runs: What each of some runs adds; at least one.
 
     Returns:
         The loss and its surrogate, scalars in nats.
     """
-    slope: float | Tensor = beta if weight is None else weight
-    parts = [_parts(particle, divergences(particle) if analytic else {}, beta, slope) for particle in particles]
-    scores = [_score(parts, k) for k in range(len(parts))]
-    surrogates = [part.pathwise - score for part, score in zip(parts, scores, strict=True)]
-    return Loss(torch.stack([part.value for part in parts]).mean(), torch.stack(surrogates).mean())
+    surrogates = [run.pathwise - _score(runs, k) if run.scores else run.pathwise for k, run in enumerate(runs)]
+    return Loss(torch.stack([run.value for run in runs]).mean(), torch.stack(surrogates).mean())
 
 
-class _Parts(NamedTuple):
-    """The loss of one draw; what has pathwise gradients; by site, the score and the gain that it is weighed with."""
-
-    value: Tensor
-    pathwise: Tensor
-    scores: dict[str, tuple[Tensor, Tensor]]
-
-
-def _parts(particle: Traces, closed: Mapping[str, Divergence], beta: float, slope: float | Tensor) -> _Parts:
-    """Terms of latent sites count ``beta`` in the loss, and ``slope`` in the gradients."""
-    model, guide = drawn(particle.model), drawn(particle.guide)
-    known = {name: site for name, site in model.items() if name not in particle.summed.sites}
-    likelihood = particle.summed.value + sum(site["log_prob_sum"] for site in known.values() if site["is_observed"])
-    prior = {name: site["log_prob_sum"] for name, site in known.items() if not site["is_observed"]}
-    divergence = sum(site["log_prob_sum"] for site in guide.values()) - sum(prior.values())
-    gone = {name for each in closed.values() for name in each.sites}
-    left = [site for name, site in guide.items() if name not in gone]
-    pathwise = sum(each.value.sum() for each in closed.values())
-    pathwise = pathwise + sum(_sum(site["score_parts"].entropy_term) for site in left)
-    pathwise = pathwise - sum(term for name, term in prior.items() if name not in closed)
-    rough = {n: site for n, site in guide.items() if not is_identically_zero(site["score_parts"].score_function)}
-    gains = _gains(particle, closed, slope) if rough else MultiFrameTensor()
-    scores = {}
-    for name, site in rough.items():
-        own = _times(slope, closed[name].value.detach()) if name in closed else 0.0  # the same whatever it draws
-        scores[name] = site["score_parts"].score_function, gains.sum_to(site["cond_indep_stack"]) + own
-    value = torch.as_tensor(_times(beta, divergence) - likelihood)
-    return _Parts(value.detach(), torch.as_tensor(_times(slope, pathwise) - likelihood), scores)
-
-
-def _score(parts: Sequence[_Parts], k: int) -> Tensor:
+def _score(parts: Sequence[Terms], k: int) -> Tensor:
     """What the scores of one particle add, weighed with gains beyond those of the other particles."""
     total = torch.zeros_like(parts[k].value)
     for name, (score, gain) in parts[k].scores.items():

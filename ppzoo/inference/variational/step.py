@@ -8,6 +8,8 @@ program itself: this is checked when a graph is made, and a program that fails i
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,10 +28,12 @@ from ppzoo.inference.graph.tracing import NotTraceable, refusing, tolerance_of
 from ppzoo.inference.native.values import Unsupported
 from ppzoo.inference.variational.noise import Draw, separated, shared
 from ppzoo.inference.variational.objectives import Loss
+from ppzoo.inference.variational.particles import Particles
 from ppzoo.inference.variational.remembering import remembered
 
 __all__ = ["Gradients", "Step", "draws_again", "kept"]
 
+_WEIGHT = torch.tensor(0.5, dtype=torch.float64, device="cpu")  # of a step, for example
 _ROUNDED = 0.05  # relative to the largest gradient: each number in a product is rounded by up to 0.4 %
 
 Gradients = list[Tensor | None]
@@ -78,22 +82,16 @@ class Step:
         self._tolerance: float | None = None  # of gradients, where it is not that of their type
         self._function: Callable[..., Any] | None = None  # the graph in the form that runs, its draws given
         self.reason = ""
-        weight = torch.tensor(0.5, dtype=torch.float64, device="cpu") if weighed else None
-        try:
-            with kept(self._buffers), draws_again():
-                graph = self._traced(data, weight, programs)
-            function, draws = self._apart(graph)
-            self._check(function, draws, data, None if weight is None else weight / 2)  # another: it is no constant
-            if draws and whole is not None:
-                with kept(self._buffers), draws_again():
-                    of_all = self._traced(whole[0], weight, programs)
-                try:
-                    draws = shared(draws, self._apart(of_all)[1], whole[1])
-                except Unsupported:
-                    function, draws = graph, []
-            self.graph, self._function, self.draws = graph, function, draws
-        except NotTraceable as error:
-            self.reason = str(error)
+        self._programs, self._weighed = programs, weighed
+        several = isinstance(loss, Particles) and loss.count > 1
+        for trace in (self._traced_at_once, self._traced) if several else (self._traced,):
+            try:
+                self._take_graph(trace, data, whole)
+            except NotTraceable as error:
+                self.reason = str(error)
+            else:
+                self.reason = ""
+                break
 
     def __call__(
         self, data: Arguments, weight: Tensor | None = None, noise: Sequence[Tensor] = ()
@@ -149,7 +147,10 @@ class Step:
             own.data = value
 
     def _by_program(self, data: Arguments, weight: Tensor | None = None) -> tuple[Tensor, Gradients]:
-        value, surrogate = self._loss(data) if weight is None else self._loss(data, weight)
+        return self._differentiated(self._loss(data) if weight is None else self._loss(data, weight))
+
+    def _differentiated(self, loss: Loss) -> tuple[Tensor, Gradients]:
+        value, surrogate = loss
         if not surrogate.requires_grad:
             return value.detach(), [None] * len(self._parameters)
         return value.detach(), list(torch.autograd.grad(surrogate, self._parameters, allow_unused=True))
@@ -165,23 +166,70 @@ class Step:
     def _rows(self, data: Arguments) -> list[Tensor]:
         return [] if self._fixed else data.tensors()
 
-    def _traced(self, data: Arguments, weight: Tensor | None, programs: Sequence[Callable[..., Any]]) -> Graph:
-        given = [] if weight is None else [weight]
+    def _take_graph(
+        self, trace: Callable[[Arguments], Graph], data: Arguments, whole: tuple[Arguments, slice] | None
+    ) -> None:
+        """Trace, and hold the graph against the program."""
+        with kept(self._buffers), draws_again():
+            graph = trace(data)
+        function, draws = self._apart(graph)
+        self._check(function, draws, data, _WEIGHT / 2 if self._weighed else None)  # another: it is no constant
+        if draws and whole is not None:
+            with kept(self._buffers), draws_again():
+                of_all = trace(whole[0])
+            try:
+                draws = shared(draws, self._apart(of_all)[1], whole[1])
+            except Unsupported:
+                function, draws = graph, []
+        self.graph, self._function, self.draws = graph, function, draws
+
+    def _traced(self, data: Arguments) -> Graph:
+        """As the program runs."""
+        graph = self._recorded(self._by_program, data)
+        return graph if graph.writes else simplify(graph)
+
+    def _traced_at_once(self, data: Arguments) -> Graph:
+        """With one run's operations on the numbers of all runs."""
+        loss: Any = self._loss
+        one = self._recorded(loss.one, data)
+        if one.writes:
+            raise NotTraceable("it writes in place")
+        if _large(one):
+            raise NotTraceable("its runs stay in a processor's cache one by one, and not together")
+        try:
+            graph, draws = separated(one)
+        except Unsupported as error:
+            raise NotTraceable(str(error)) from error
 
         def run(*values: Tensor) -> tuple[Tensor, Gradients]:
-            rows = values[len(given) :]
-            return self._by_program(data if self._fixed else _filled(data, rows), *values[: len(given)])
+            return self._differentiated(loss.at_once(graph, draws, *values, *self._parameters, *self._buffers))
 
-        before = remembered(*programs)
+        with refusing(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")  # slower, and the same numbers
+            return simplify(record(run, self._inputs(data), adopted=[*self._parameters, *self._buffers]))
+
+    def _recorded(self, program: Callable[..., Any], data: Arguments) -> Graph:
+        """A program of a step's data, and its weight if it has one, which does the same in every run."""
+        first_row = 1 if self._weighed else 0
+
+        def run(*values: Tensor) -> Any:
+            rows = values[first_row:]
+            return program(data if self._fixed else _filled(data, rows), *values[:first_row])
+
+        before = remembered(*self._programs)
         with refusing():
             first, second = (
-                record(run, [*given, *self._rows(data)], adopted=[*self._parameters, *self._buffers]) for _ in range(2)
+                record(run, self._inputs(data), adopted=[*self._parameters, *self._buffers]) for _ in range(2)
             )
         if not _alike(first, second):
             raise NotTraceable("its structure changes from run to run")
-        if before != remembered(*programs):
+        if before != remembered(*self._programs):
             raise NotTraceable("it remembers something from run to run")
-        return first if first.writes else simplify(first)
+        return first
+
+    def _inputs(self, data: Arguments) -> list[Tensor]:
+        """What a graph is given before parameters and buffers."""
+        return [*([_WEIGHT] if self._weighed else []), *self._rows(data)]
 
     def _apart(self, graph: Graph) -> tuple[Graph, list[Draw]]:
         """The graph with what it draws as inputs, as far as it draws numbers of a known distribution."""
@@ -209,6 +257,15 @@ class Step:
                 scale = float(theirs.nan_to_num(0.0, 0.0, 0.0).abs().max()) if theirs.numel() else 0.0
                 if not torch.allclose(mine, theirs, tolerance, tolerance * scale, equal_nan=True):
                     raise NotTraceable("it gives other numbers than the program: its structure depends on values")
+
+
+def _large(graph: Graph) -> bool:
+    """Whether a processor takes longer to fetch this graph's numbers from memory than to be asked for its operations.
+
+    By the seconds that these take on a core of 2026.
+    """
+    here = [math.prod(call.shape or ()) for call in graph.calls if call.device == torch.device("cpu")]
+    return sum(here) * 7e-10 > len(graph.calls) * 4e-6
 
 
 def _filled(data: Arguments, rows: Sequence[Tensor]) -> Arguments:

@@ -12,7 +12,7 @@ from ppzoo.datasets.arguments import Arguments
 from ppzoo.inference.program import Pair
 from ppzoo.inference.variational.descent import cosine_decay
 from ppzoo.inference.variational.minibatch import Minibatches
-from ppzoo.inference.variational.objectives import elbo
+from ppzoo.inference.variational.objectives import elbo, terms
 from ppzoo.inference.variational.optimisers import OPTIMISERS
 from ppzoo.inference.variational.plan import Plan
 from ppzoo.inference.variational.runs import traces
@@ -63,7 +63,7 @@ def planned(  # what a test may want to be otherwise
     batches = Minibatches(Pair(model, model, data, guide), batch, seed)
     weighed = batches.weighed(model), batches.weighed(guide)
     step = Step(
-        lambda d, w=None: elbo([traces(*weighed, d)], weight=w),
+        lambda d, w=None: elbo([terms(traces(*weighed, d), w)]),
         own,
         [],
         batches.example,

@@ -14,9 +14,16 @@ from pyro.infer import RenyiELBO
 
 import ppzoo
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.variational.bounds import dreg, importance, plates_of_units, wake_sleep
-from ppzoo.inference.variational.objectives import elbo
-from ppzoo.inference.variational.runs import held, traces
+from ppzoo.inference.variational.bounds import (
+    dreg,
+    importance,
+    plates_of_units,
+    wake_sleep,
+    weighed,
+    weighed_held,
+)
+from ppzoo.inference.variational.objectives import elbo, terms
+from ppzoo.inference.variational.runs import Held, held, traces
 from ppzoo.isolation import isolated
 
 Y = torch.tensor([0.9, 1.1, 1.6, 0.4], dtype=torch.float64)
@@ -63,6 +70,10 @@ def particles(how, model, guide, data, count):
     return [how(model, guide, Arguments((data,), {})) for _ in range(count)]
 
 
+def of(runs):
+    return [weighed_held(run) if isinstance(run, Held) else weighed(run) for run in runs]
+
+
 def gradient(loss, place):
     return torch.autograd.grad(loss.surrogate, place)[0]
 
@@ -85,7 +96,7 @@ def test_of_shared_latents_it_is_pyros_for_the_same_draws(alpha):
     with isolated(seed=2, dtype=torch.float64):
         runs = particles(traces, shared, shared_guide(place), Y, 5)
     assert plates_of_units(runs[0]) == frozenset()
-    loss = importance(runs, alpha)
+    loss = importance(of(runs), alpha)
     assert float(loss.value) == pytest.approx(theirs, rel=1e-12)
     torch.testing.assert_close(loss.surrogate.detach(), loss.value)
 
@@ -99,11 +110,11 @@ def test_of_local_latents_each_row_has_a_bound_of_its_own():
     log_w = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z, 1.0).log_prob(Y)
     log_w = log_w - dist.Normal(place[0], place[1].exp()).log_prob(z)
     expected = (log_w.logsumexp(0) - math.log(5)).sum()
-    torch.testing.assert_close(importance(runs).value, -expected.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(importance(of(runs)).value, -expected.detach(), rtol=1e-12, atol=0)
     with isolated(seed=2, dtype=torch.float64):  # rows of a minibatch stand for three times as many
-        weighed = (pyro.poutine.scale(each, scale=3.0) for each in (local, local_guide(place)))
-        scaled = importance(particles(traces, *weighed, Y, 5))
-    torch.testing.assert_close(scaled.value, -3 * expected.detach(), rtol=1e-12, atol=0)
+        scaled = (pyro.poutine.scale(each, scale=3.0) for each in (local, local_guide(place)))
+        loss = importance(of(particles(traces, *scaled, Y, 5)))
+    torch.testing.assert_close(loss.value, -3 * expected.detach(), rtol=1e-12, atol=0)
 
 
 def test_what_hangs_on_all_rows_ties_their_weights():
@@ -130,7 +141,7 @@ def test_under_the_exact_posterior_it_is_the_evidence_and_dreg_has_no_noise(coun
     with isolated(seed=3, dtype=torch.float64):
         free = particles(traces, local, guide, Y, count)
         fixed = particles(held, local, guide, Y, count)
-    losses = [importance(free), importance(free, 0.5), dreg(fixed), wake_sleep(fixed)]
+    losses = [importance(of(free)), importance(of(free), 0.5), dreg(of(fixed)), wake_sleep(of(fixed))]
     for loss in losses:
         assert float(loss.value) == pytest.approx(-evidence(Y), rel=1e-12)
     torch.testing.assert_close(gradient(losses[2], place), torch.zeros_like(place), rtol=0, atol=1e-12)
@@ -156,7 +167,7 @@ def test_value_and_gradients_have_the_exact_mean(how, alpha):
     data = y.expand(ROWS)
     with isolated(seed=4, dtype=torch.float64):
         runs = particles(held if how == "dreg" else traces, lambda y: local(y, priors[0]), local_guide(place), data, 2)
-    loss = dreg(runs) if how == "dreg" else importance(runs, alpha)
+    loss = dreg(of(runs)) if how == "dreg" else importance(of(runs), alpha)
     found, model = torch.autograd.grad(loss.surrogate, [place, priors])
     assert float(loss.value) / ROWS == pytest.approx(
         -float(bound.detach()), abs=0.01
@@ -170,7 +181,7 @@ def test_many_particles_reach_the_evidence_of_each_row():
     data, place = Y.repeat(2000), parameters(0.5, math.log(0.8))
     divergence = torch.distributions.kl_divergence(dist.Normal(place[0], place[1].exp()), dist.Normal(Y / 2, HALF))
     with isolated(seed=5, dtype=torch.float64), torch.no_grad():
-        losses = [float(importance(particles(traces, local, local_guide(place), data, k)).value) for k in (1, 50)]
+        losses = [float(importance(of(particles(traces, local, local_guide(place), data, k))).value) for k in (1, 50)]
     one, many = (evidence(data) / len(data) + loss / len(data) for loss in losses)
     assert one == pytest.approx(float(divergence.mean().detach()), abs=0.03)
     assert many == pytest.approx(0, abs=0.01)
@@ -198,8 +209,8 @@ def test_dreg_has_the_mean_of_the_plain_gradient_and_less_variance():
     """Of a guide whose draws hang on each other; 5 standard errors of the difference of two independent means."""
     place, data = parameters(0.5, -0.4, 0.6, rows=ROWS), Y[0].expand(ROWS)
     with isolated(seed=6, dtype=torch.float64):
-        plain = gradient(importance(particles(traces, chained, chained_guide(place), data, 4)), place)
-        sharp = gradient(dreg(particles(held, chained, chained_guide(place), data, 4)), place)
+        plain = gradient(importance(of(particles(traces, chained, chained_guide(place), data, 4))), place)
+        sharp = gradient(dreg(of(particles(held, chained, chained_guide(place), data, 4))), place)
     assert_near(sharp - plain, torch.zeros(3, dtype=torch.float64))
     assert bool((sharp.var(-1) < 0.5 * plain.var(-1)).all())
 
@@ -232,7 +243,7 @@ def test_scores_have_the_exact_mean_gradient(alpha):
         bound = bound + q.log_prob(k).sum().exp() * inner
     place = parameters(-0.3, rows=ROWS)
     with isolated(seed=7, dtype=torch.float64):
-        loss = importance(particles(traces, binary, binary_guide(place), y.expand(ROWS), 3), alpha)
+        loss = importance(of(particles(traces, binary, binary_guide(place), y.expand(ROWS), 3)), alpha)
     assert_near(gradient(loss, place), torch.autograd.grad(-bound, exact)[0])
 
 
@@ -241,7 +252,7 @@ def test_one_particle_is_the_elbo():
     for model, guide in ((local, local_guide(place)), (shared, shared_guide(place))):
         with isolated(seed=8, dtype=torch.float64):
             runs = particles(traces, model, guide, Y, 1)
-        for mine, theirs in zip(importance(runs), elbo(runs, analytic=False), strict=True):
+        for mine, theirs in zip(importance(of(runs)), elbo([terms(run, analytic=False) for run in runs]), strict=True):
             torch.testing.assert_close(mine, theirs)
 
 
@@ -254,7 +265,7 @@ def test_wake_sleep_pulls_by_the_normalised_weights():
     log_q = dist.Normal(place[0], place[1].exp()).log_prob(z)
     share = (log_p - log_q).detach().softmax(0)
     expected = torch.autograd.grad(-(share * (log_p + log_q)).sum(), [place, prior])
-    for mine, theirs in zip(torch.autograd.grad(wake_sleep(runs).surrogate, [place, prior]), expected, strict=True):
+    for mine, theirs in zip(torch.autograd.grad(wake_sleep(of(runs)).surrogate, [place, prior]), expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 

@@ -158,7 +158,7 @@ def test_a_posterior_of_one_number():
 @pytest.mark.parametrize("kind", FLOWS)
 def test_a_flow_is_trained_and_judged_like_any_guide(kind):
     fit = ppzoo.fit(banana, BANANA, guide=kind, steps=300, replicas=3)
-    assert fit.notes[0] in ("Steps: machine code.", "Steps: traced graph.")
+    assert fit.notes[0] in ("Steps: machine code.", "Steps: traced graph of all replicas.")
     assert fit.notes[2].startswith("The best of 3 replicas")
     assert fit.draws(7)["b"].shape == (7,)
     assert "k_hat" in fit.diagnose().numbers

@@ -207,7 +207,7 @@ def test_rows_on_disk_give_the_fit_of_rows_in_memory(mapped, replicas, monkeypat
 def test_machine_code_and_graph_take_the_same_steps_with_rows_from_disk(mapped, monkeypatch):
     found = {}
     for pays in (True, False):
-        monkeypatch.setattr(trainers, "_pays", lambda *_, pays=pays: pays)
+        monkeypatch.setattr(trainers, "_compiler_pays", lambda *_, pays=pays: pays)
         found[pays] = fitted(mapped, guide=only_shared_guide_trained, batch_size=50, steps=120, replicas=2)
     assert any("machine code" in note for note in found[True].notes) or available() is None
     assert any("traced graph" in note for note in found[False].notes)

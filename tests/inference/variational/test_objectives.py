@@ -11,7 +11,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.variational.objectives import elbo
+from ppzoo.inference.variational.objectives import elbo, terms
 from ppzoo.inference.variational.runs import traces
 from ppzoo.isolation import isolated
 
@@ -62,7 +62,7 @@ def test_the_elbo_is_pyro_s_for_the_same_draws(model, guide):
         with isolated(seed=seed, dtype=torch.float64):
             theirs = Trace_ELBO().differentiable_loss(model, guide, Y)
         with isolated(seed=seed, dtype=torch.float64):
-            mine = elbo([traces(model, guide, DATA)], analytic=False)
+            mine = elbo([terms(traces(model, guide, DATA), analytic=False)])
         torch.testing.assert_close(mine.value, theirs.detach(), rtol=1e-13, atol=0)
         assert not mine.value.requires_grad
         (expected,), (found,) = (torch.autograd.grad(loss, WHERE) for loss in (theirs, mine.surrogate))
@@ -75,7 +75,7 @@ def test_its_mean_is_the_closed_form():
     divergence = 0.5 * (s**2 + m**2 - 1) - math.log(s)
     expected = divergence + 0.5 * float(((Y - m) ** 2 + s**2).sum()) + 0.5 * len(Y) * math.log(2 * math.pi)
     with isolated(seed=1, dtype=torch.float64):
-        values = torch.stack([elbo([traces(normal, normal_guide, DATA)]).value for _ in range(2000)])
+        values = torch.stack([elbo([terms(traces(normal, normal_guide, DATA))]).value for _ in range(2000)])
     assert abs(float(values.mean()) - expected) < 4 * float(values.std()) / math.sqrt(len(values))
 
 
@@ -94,7 +94,7 @@ def test_closed_forms_change_neither_the_loss_nor_the_mean_gradient_and_lower_it
 
     with isolated(seed=3, dtype=torch.float64):
         run = traces(rows, guide, Arguments((Y[0].expand(20_000),), {}))
-        losses = [elbo([run], analytic=analytic) for analytic in (False, True)]
+        losses = [elbo([terms(run, analytic=analytic)]) for analytic in (False, True)]
     torch.testing.assert_close(losses[1].value, losses[0].value, rtol=1e-13, atol=0)
     sampled, closed = (torch.autograd.grad(loss.surrogate, place, retain_graph=True)[0] for loss in losses)
     difference = closed - sampled
@@ -116,7 +116,7 @@ def test_beta_weighs_what_is_not_the_likelihood(weight):
     likelihood = dist.Normal(mu, 1.0).log_prob(Y).sum()
     sampled, closed = q.log_prob(mu) - p.log_prob(mu), torch.distributions.kl_divergence(q, p)
     for analytic, divergence in ((False, sampled), (True, closed)):
-        loss = elbo([run], analytic=analytic, beta=3.0, weight=given)
+        loss = elbo([terms(run, given, analytic=analytic, beta=3.0)])
         torch.testing.assert_close(loss.value, (3 * sampled - likelihood).detach())
         expected = torch.autograd.grad((weight or 3.0) * divergence - likelihood, WHERE, retain_graph=True)
         torch.testing.assert_close(torch.autograd.grad(loss.surrogate, WHERE, retain_graph=True), expected)
@@ -128,8 +128,8 @@ def test_scores_have_the_exact_mean_gradient_and_other_particles_lower_the_varia
     y, exact = Y[2], LOGIT.clone().requires_grad_()
     ks = torch.tensor([0.0, 1.0], dtype=torch.float64)
     q, p = dist.Bernoulli(logits=exact), dist.Bernoulli(torch.tensor(0.4, dtype=torch.float64))
-    terms = beta * (q.log_prob(ks) - p.log_prob(ks)) - dist.Normal(2 * ks, 1.0).log_prob(y)
-    (expected,) = torch.autograd.grad((q.log_prob(ks).exp() * terms).sum(), exact)
+    costs = beta * (q.log_prob(ks) - p.log_prob(ks)) - dist.Normal(2 * ks, 1.0).log_prob(y)
+    (expected,) = torch.autograd.grad((q.log_prob(ks).exp() * costs).sum(), exact)
 
     def rows(y):
         with pyro.plate("row", len(y)):
@@ -145,9 +145,10 @@ def test_scores_have_the_exact_mean_gradient_and_other_particles_lower_the_varia
 
     for together in (False, True):
         with isolated(seed=4, dtype=torch.float64):
-            runs = [traces(rows, guide, Arguments((y.expand(20_000),), {})) for _ in range(3)]
+            data = Arguments((y.expand(20_000),), {})
+            runs = [terms(traces(rows, guide, data), analytic=analytic, beta=beta) for _ in range(3)]
             groups = [runs] if together else [[run] for run in runs]
-            surrogate = torch.stack([elbo(group, analytic=analytic, beta=beta).surrogate for group in groups]).mean()
+            surrogate = torch.stack([elbo(group).surrogate for group in groups]).mean()
         found.append(torch.autograd.grad(surrogate, place)[0])
     for gradient in found:
         assert abs(float(gradient.mean() - expected)) < 5 * float(gradient.std()) / 20_000**0.5
@@ -159,8 +160,8 @@ def test_a_score_sees_the_closed_form_of_what_hangs_on_its_draw():
     exact = LOGIT.clone().requires_grad_()
     ks = torch.tensor([0.0, 1.0], dtype=torch.float64)
     q, p = dist.Bernoulli(logits=exact), dist.Bernoulli(torch.tensor(0.4, dtype=torch.float64))
-    terms = q.log_prob(ks) - p.log_prob(ks) + 0.5 * (0.7 - 2 * ks) ** 2  # up to what k does not change
-    (expected,) = torch.autograd.grad((q.log_prob(ks).exp() * terms).sum(), exact)
+    costs = q.log_prob(ks) - p.log_prob(ks) + 0.5 * (0.7 - 2 * ks) ** 2  # up to what k does not change
+    (expected,) = torch.autograd.grad((q.log_prob(ks).exp() * costs).sum(), exact)
     place = LOGIT.expand(20_000).clone().requires_grad_()
 
     def rows(y):
@@ -175,7 +176,7 @@ def test_a_score_sees_the_closed_form_of_what_hangs_on_its_draw():
             pyro.sample("z", dist.Normal(0.7, 1.0))
 
     with isolated(seed=5, dtype=torch.float64):
-        loss = elbo([traces(rows, guide, Arguments((Y[0].expand(20_000),), {}))])
+        loss = elbo([terms(traces(rows, guide, Arguments((Y[0].expand(20_000),), {})))])
     (gradient,) = torch.autograd.grad(loss.surrogate, place)
     assert abs(float(gradient.mean() - expected)) < 5 * float(gradient.std()) / 20_000**0.5
 
@@ -185,6 +186,6 @@ def test_without_latent_sites_it_is_the_log_likelihood():
         with pyro.plate("row", len(y)):
             pyro.sample("y", dist.Normal(WHERE[0], 1.0), obs=y)
 
-    loss = elbo([traces(observed, lambda _: None, DATA)])
+    loss = elbo([terms(traces(observed, lambda _: None, DATA))])
     torch.testing.assert_close(loss.value, -dist.Normal(WHERE[0], 1.0).log_prob(Y).sum().detach())
     torch.testing.assert_close(loss.surrogate.detach(), loss.value)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ppzoo.datasets.arguments import Arguments
-from ppzoo.inference.variational.objectives import Loss, elbo
+from ppzoo.inference.variational.objectives import Loss, elbo, terms
 from ppzoo.inference.variational.runs import traces
 from ppzoo.inference.variational.step import Step
 from ppzoo.isolation import isolated
@@ -34,7 +34,7 @@ def loss_of(loc, log_scale, _unused, model=model):
         pyro.sample("mu", dist.Normal(loc, log_scale.exp()).to_event(1))
         pyro.sample("sigma", dist.Gamma(log_scale[0].exp() + 1, 2.0))
 
-    return lambda data: elbo([traces(model, guide, data)])
+    return lambda data: elbo([terms(traces(model, guide, data))])
 
 
 def test_the_same_draws_give_the_same_loss_and_gradients():
@@ -67,7 +67,7 @@ def test_noise_is_no_constant_of_the_graph():
 
     data = Arguments((Y,), {})
     with isolated(seed=0, dtype=torch.float64):
-        step = Step(lambda data: elbo([traces(normal, guide, data)]), given, [], data, fixed=True)
+        step = Step(lambda data: elbo([terms(traces(normal, guide, data))]), given, [], data, fixed=True)
         assert step.graph is not None
         assert len({float(step(data)[0]) for _ in range(20)}) == 20
 
@@ -112,7 +112,7 @@ def test_modules_remember_what_they_would_have_remembered():
 
             data = Arguments((x,), {})
             step = Step(
-                lambda data, program=program: elbo([traces(program, lambda _: None, data)]),
+                lambda data, program=program: elbo([terms(traces(program, lambda _: None, data))]),
                 list(network.parameters()),
                 list(network.buffers()),
                 data,

@@ -146,7 +146,7 @@ class Module(PyroModule):
 def test_a_module_with_an_improper_site_and_replicas():
     fit = ppzoo.fit(Module(), Y, guide="structured", steps=200, replicas=3)
     assert all(math.isfinite(loss) for loss in fit.losses)
-    assert fit.notes[0] in ("Steps: machine code.", "Steps: traced graph.")
+    assert fit.notes[0] in ("Steps: machine code.", "Steps: traced graph of all replicas.")
     assert [name for name in fit.pair.state() if "scale" in name and name.startswith("model.")] == [
         "model.scale_unconstrained"
     ]
