@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for repeat in range(options.repeats):
             for problem in options.problems:
                 turns = options.rivals[repeat % len(options.rivals) :] + options.rivals[: repeat % len(options.rivals)]
-                runs += [_run(problem, rival, repeat, options) for rival in turns]
+                runs += [_run(problem, name, repeat, options) for name in turns if problem not in RIVALS[name].without]
         records.write(path, {"runs": runs} | records.about(options.device))
     path.with_suffix(".md").write_text(page(options.device), encoding="utf-8")
 

@@ -20,6 +20,7 @@ SCRIPTS = [
     "04_vae_digits.py",
     "05_flow_two_moons.py",
     "06_gan_ring.py",
+    "07_two_divergences.py",
 ]
 
 
@@ -102,3 +103,15 @@ def test_gan_ring(tmp_path: Path):
     assert found["modes"] == 8
     assert 0 <= found["modes_covered"] <= 8
     assert f"verdict: {found['verdict']}" in printed
+
+
+def test_two_divergences(tmp_path: Path):
+    """Of a Gaussian the one has the sds of each number given the other, the other those of each by itself."""
+    printed = run("07_two_divergences.py", tmp_path)
+    inside, covering, exact = figures(tmp_path, "two_divergences")["figures"].values()
+    correlation = float(re.search(r"intercept and slope: (-0\.\d+)", printed)[1])
+    for what, value in exact.items():
+        assert inside[what] == pytest.approx(value * (1 - correlation**2) ** 0.5, rel=0.1)
+        assert covering[what] == pytest.approx(value, rel=0.2)
+    assert inside["KL[Q | P]"] < covering["KL[Q | P]"]
+    assert covering["KL[P | Q]"] < inside["KL[P | Q]"]

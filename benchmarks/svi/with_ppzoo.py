@@ -18,7 +18,7 @@ __all__ = ["train"]
 
 
 def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained:
-    """A fit; ``"compiled"``: by torch's compiler, as in a run long enough for it to pay."""
+    """A fit; ``"compiled"``: by torch's compiler, as in a run long enough for it to pay; ``"16 replicas"``: so many."""
     data = {key: torch.from_numpy(x) for key, x in problem.data().items()}
     if problem.model:
         model: Any = MODELS[problem.model]
@@ -35,6 +35,7 @@ def train(_: str, problem: Problem, settings: Settings, variant: str) -> Trained
         batch_size=problem.batch,
         lr=problem.rate,
         schedule="constant",
+        replicas=16 if variant == "16 replicas" else 1,
         guide=_guide(model, problem),
         seed=settings.seed,
         device=settings.device,
