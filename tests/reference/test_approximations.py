@@ -70,4 +70,4 @@ def test_one_path_takes_a_fiftieth_of_the_gradients(rows):
 
 def test_where_pathfinder_is_farther_it_says_so(rows):
     farther = [row["pathfinder"] for row in rows.values() if row["pathfinder"]["distance"] > row["svi"]["distance"]]
-    assert {row["verdict"] for row in farther} <= {"reject"}
+    assert "trust" not in {row["verdict"] for row in farther}
