@@ -142,6 +142,14 @@ VARIATIONAL = (
         ("inference/variational/test_settling.py",),
     ),
     Mutant(
+        "the first looks average from the start",
+        "Where iterates stood is first noted when a fit may end, and not at half of its steps.",
+        "inference/variational/settling.py",
+        "round(_FIRST / 2 * 2 **",
+        "round(_FIRST * 2 **",
+        ("inference/variational/test_settling.py",),
+    ),
+    Mutant(
         "the rows of a step stand for too few",
         "A site inside the plate over rows is weighed as if a step saw one row more.",
         "inference/variational/minibatch.py",

@@ -34,7 +34,7 @@ from ppzoo.inference.variational.course import WINDOW, Course
 __all__ = ["TOLERANCE", "Settling", "fall"]
 
 TOLERANCE = 0.35  # nats
-_FIRST, _APART = 40, 1.15  # windows before the first look, and how many times more before the next
+_FIRST, _LOOKS = 40, 5  # windows before the first look, and looks until there are twice as many
 _CONFIDENCE = 0.977  # two standard errors, of many steps
 
 
@@ -53,7 +53,7 @@ class Settling:
     def __init__(self, parameters: Sequence[Tensor], course: Course, tolerance: float) -> None:
         self.settled = False
         self._parameters, self._course, self._tolerance = parameters, course, tolerance
-        self._windows, self._next = 0, _FIRST
+        self._windows, self._turn = 0, 0  # turns are a fifth of a doubling apart, and begin at half of the first look
         self._sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters for _ in range(2)]
         self._marks = {0: [total.clone() for total in self._sums]}  # by windows, the sums so far
 
@@ -64,22 +64,23 @@ class Settling:
             value = parameter.detach().double()
             self._sums[2 * i] += value
             self._sums[2 * i + 1] += value**2
-        if self._windows >= self._next:
-            self._next = max(self._windows + 1, int(self._windows * _APART))
-            self.settled = all(fall(row) < self._tolerance for row in self._course.losses)
+        if self._windows == round(_FIRST / 2 * 2 ** (self._turn / _LOOKS)):
+            self._turn += 1
+            if self._windows >= _FIRST:
+                self.settled = all(fall(row) < self._tolerance for row in self._course.losses)
             self._marks[self._windows] = [total.clone() for total in self._sums]
             self._marks = {k: sums for k, sums in self._marks.items() if k >= self._half()}
         return self.settled
 
     def snapshot(self) -> dict[str, Tensor]:
         """All that it has seen, to go on from."""
-        counts = torch.tensor([self._windows, self._next, int(self.settled)], dtype=torch.int64, device="cpu")
+        counts = torch.tensor([self._windows, self._turn, int(self.settled)], dtype=torch.int64, device="cpu")
         sums = {f"sum {i}": value for i, value in enumerate(self._sums)}
         return {"counts": counts} | sums | {f"mark {k} {i}": v for k, m in self._marks.items() for i, v in enumerate(m)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a snapshot."""
-        self._windows, self._next, settled = state["counts"].tolist()
+        self._windows, self._turn, settled = state["counts"].tolist()
         self.settled = bool(settled)
         device = [total.device for total in self._sums]
         self._sums = [state[f"sum {i}"].to(at, copy=True) for i, at in enumerate(device)]

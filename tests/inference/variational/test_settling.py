@@ -84,6 +84,19 @@ def test_means_and_r_hat_are_those_of_the_last_two_quarters():
     assert not settling.settled
 
 
+@pytest.mark.parametrize("windows", [40, 46, 53, 61, 70, 80])
+def test_at_the_first_looks_too_the_way_to_the_optimum_is_forgotten(windows):
+    """A fit that begins far off, and has settled by the first look, ends where it was then."""
+    at = torch.zeros(1, 1, dtype=torch.float64)
+    course = Course([at])
+    settling = Settling([at], course, TOLERANCE if windows == 40 else 0.0)
+    for w in range(1, windows + 1):
+        at.fill_(100.0 if w <= 18 else 3.0)
+        course.add(np.full((1, WINDOW), 5.0))
+        assert settling.look() == (windows == 40 == w)
+    assert settling.means()[0].tolist() == [[3.0]]
+
+
 def test_a_parameter_that_stands_still_has_no_say():
     at = torch.tensor([[1.0], [5.0]])
     course = Course([at])
