@@ -27,10 +27,10 @@ train, test = (moons.split(name).data["x"] for name in ("train", "test"))
 # 1. A flow bends a standard normal into the shape of the data, by steps that can be undone and whose change of volume
 # is known: so the density of a point is exact, and a sample costs one pass. As a Pyro program it is one observed site
 # with this density and no latent one; its guide is empty, the ELBO *is* the log likelihood, and SVI is maximum
-# likelihood.
+# likelihood. A thousand steps more would fit the 1,600 rows better, and lose a few held-out ones altogether.
 
 model = ppzoo.create_model("realnvp", features=2, seed=0)
-fit = ppzoo.fit(model, train, method="svi", steps=100 if QUICK else 2500, batch_size=256, lr=2e-3, seed=0)
+fit = ppzoo.fit(model, train, method="svi", steps=100 if QUICK else 1500, batch_size=256, lr=2e-3, seed=0)
 print(fit.diagnose())
 
 # 2. Nats per held-out row, larger is better: the yardstick of every density. The difference is taken row by row, so
