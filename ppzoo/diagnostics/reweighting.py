@@ -28,7 +28,7 @@ __all__ = ["diagnose_moments", "smoothed_weights", "weighted_estimates"]
 _INTERVAL = (0.055, 0.945)  # 89 % equal-tailed, as the estimates that stand beside these
 _REJECT, _CAUTION = 0.30, 0.15  # in corrected sd, and of the sd; as in a comparison
 _ERRORS = 4.0  # a gap that four standard errors explain is none
-_CORRELATED, _CHANCE = 1000, 6e-5  # parameters whose pairs are looked at; how often chance may look like a gap
+_CORRELATED, _CHANCE = 200, 6e-5  # parameters whose pairs are looked at; how often chance may look like a gap
 
 
 def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> Diagnosis:
@@ -42,7 +42,7 @@ def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> 
     Returns:
         A finding for the worst parameter (reject above 0.30 sd or 30 %, caution above half of that, if more than 4
         standard errors); a caution where 4 standard errors are more than 0.30, so that such a gap would not be seen;
-        a note on the pair, among the first 1,000 parameters, whose correlation is off the most, if by more than 0.30
+        a note on the pair, among the first 200 parameters, whose correlation is off the most, if by more than 0.30
         and than chance makes of as many pairs in 1 of 16,000 cases; and the numbers ``shift`` (in sd) and ``sd_error``
         (relative), the worst of all.
 

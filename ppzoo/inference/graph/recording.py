@@ -211,6 +211,8 @@ def _written(node: Node) -> list[Node]:
 def _without_writing(func: Any) -> Any:
     """The operation that returns what this one writes into its first argument; None if torch has none."""
     name = func.overloadpacket.__name__
+    if func is _aten.fill_.Scalar:
+        return _aten.full_like.default  # which vmap knows how to map, and ``fill`` it does not
     if func is _aten.normal_.default:
         return _aten.normal_functional.default
     if func is _aten.bernoulli_.float:

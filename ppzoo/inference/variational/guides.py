@@ -251,9 +251,17 @@ def check_draws(pair: Pair, guide: Guide, objective: str, *, reparametrised: boo
         reparametrised: Whether every draw has to be differentiable.
 
     Raises:
-        ModelError: If a draw cannot be differentiated and should be, if one is a point, not a draw, or if the guide is
-            random beside its draws.
+        ModelError: If a draw cannot be differentiated and should be, if one is a point, not a draw, if the guide knows
+            the density of a draw only while it makes it, or is random beside its draws.
     """
+    if isinstance(guide, InverseAutoregressive | NeuralSpline):
+        raise ModelError(
+            "knows the density of a draw only while it makes it",
+            argument="guide",
+            got=f"a flow with objective={objective!r}",
+            expected="a guide whose density is known everywhere",
+            remedy='Use objective="elbo" or "iwae", or guide="mvn".',
+        )
     run = held(pair.model, guide, pair.data)
     sites = {name: node["fn"] for name, node in drawn(run.traces.guide).items() if not node["is_observed"]}
     rough = [name for name, fn in sites.items() if reparametrised and not fn.has_rsample]

@@ -59,6 +59,8 @@ def mixed(y):
         ),
         (conjugate, {"objective": "dreg", "guide": "delta"}, r"on a point.*got sites 'mu' with objective='dreg'"),
         (conjugate, {"objective": "wake-sleep", "guide": "delta"}, "on a point"),
+        (conjugate, {"objective": "dreg", "guide": "iaf"}, r"only while it makes it; got a flow with objective='dreg'"),
+        (conjugate, {"objective": "wake-sleep", "guide": "spline"}, "density is known everywhere"),
         (rows, {"objective": "wake-sleep", "guide": noisy_guide}, r"random beside its draws.*pyro\.sample alone"),
         (conjugate, {"objective": "iwae", "batch_size": 2}, r"rows share.*Leave batch_size out"),
         (mixed, {"objective": "iwae"}, "discrete sites to sum out.*got sites 'k'"),
