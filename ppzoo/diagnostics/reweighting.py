@@ -42,7 +42,7 @@ def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> 
     Returns:
         A finding for the worst parameter (reject above 0.30 sd or 30 %, caution above half of that, if more than 4
         standard errors); a caution where 4 standard errors are more than 0.30, so that such a gap would not be seen;
-        a note on the pair, among the first 200 parameters, whose correlation is off the most, if by more than 0.30
+        a note on the pair, among the first 200 that vary, whose correlation is off the most, if by more than 0.30
         and than chance makes of as many pairs in 1 of 16,000 cases; and the numbers ``shift`` (in sd) and ``sd_error``
         (relative), the worst of all.
 

@@ -145,8 +145,8 @@ VARIATIONAL = (
         "the first looks average from the start",
         "Where iterates stood is first noted when a fit may end, and not at half of its steps.",
         "inference/variational/settling.py",
-        "round(_FIRST / 2 * 2 **",
-        "round(_FIRST * 2 **",
+        "turn >= 0 and",
+        "turn >= _LOOKS and",
         ("inference/variational/test_settling.py",),
     ),
     Mutant(
@@ -355,6 +355,14 @@ VARIATIONAL = (
         "inference/variational/particles.py",
         "(torch.stack(each) for each in numbers)",
         "(torch.stack([each[0]] * len(each)) for each in numbers)",
+        ("inference/variational/test_particles.py",),
+    ),
+    Mutant(
+        "a gradient of one's own is differentiated anew",
+        "Runs at once are differentiated through what a program keeps from its gradients.",
+        "inference/graph/recording.py",
+        "self._differentiable and not torch.is_grad_enabled()",
+        "self._differentiable and False",
         ("inference/variational/test_particles.py",),
     ),
     Mutant(

@@ -34,6 +34,7 @@ def record(
     parts: Parts | None = None,
     *,
     adopted: Sequence[Tensor] = (),
+    differentiable: bool = False,
 ) -> Graph:
     """The operations that the function runs on copies of the examples.
 
@@ -42,14 +43,16 @@ def record(
         examples: One tensor per argument.
         parts: Operations that are recorded as what their functions run instead, among which they may be themselves.
         adopted: Tensors that the function finds elsewhere, parameters say, and that are inputs too, after the others.
+        differentiable: Whether the graph is to have the function's own gradients.
 
     Returns:
         Calls of aten operations and of graphs. Its constants are the other tensors that the function found elsewhere.
 
     Raises:
-        RuntimeError: If a number is read that hangs on the inputs.
+        RuntimeError: If a number is read that hangs on the inputs; if the graph is to be differentiable, and something
+            is computed from them without torch's own gradient: under ``no_grad``, or by a function with a backward.
     """
-    recorder = _Recorder(parts or {})
+    recorder = _Recorder(parts or {}, differentiable=differentiable)
     inputs = [recorder.input(example) for example in examples]
     for tensor in adopted:
         recorder.adopt(tensor)
@@ -70,9 +73,9 @@ def functional(graph: Graph, examples: Sequence[Tensor]) -> Graph:
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, differentiable: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's mode is untyped
-        self._parts, self._in_part = parts, False
+        self._parts, self._in_part, self._differentiable = parts, False, differentiable
         self._inputs: list[Node] = []
         self._calls: list[Node] = []
         self._nodes: dict[int, tuple[ref[Tensor], Node]] = {}  # by id, which is another tensor's when one is gone
@@ -125,6 +128,8 @@ class _Recorder(TorchDispatchMode):
             if self._hang(node.sources):
                 raise RuntimeError(f"data-dependent: a number is read that hangs on the inputs ({func})")
             return func(*args, **kwargs)
+        if self._differentiable and not torch.is_grad_enabled() and self._hang(node.sources):
+            raise RuntimeError(f"a value that hangs on the inputs has no gradient, or one of its own ({func})")
         if self._hang(_shaping(node)):
             raise RuntimeError(f"data-dependent: a dynamic shape hangs on the inputs ({func})")
         pure: Any = _without_writing(func) if writes(func) and self._writes_alone(node) else None

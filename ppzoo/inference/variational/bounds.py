@@ -79,8 +79,8 @@ def weighed_held(particle: Held) -> Weighed:
         return own
     places = [leaf["value"] for leaf in leaves.values()]
     slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        (own.model - own.guide).sum(), places, retain_graph=True, allow_unused=True
-    )
+        (own.model - own.guide).sum(), places, create_graph=True, allow_unused=True
+    )  # what is recorded without a tape is refused where runs are mapped
     return own._replace(
         paths=tuple(
             (particle.made[name], slope.detach(), leaf["fn"].event_dim)

@@ -53,7 +53,7 @@ class Settling:
     def __init__(self, parameters: Sequence[Tensor], course: Course, tolerance: float) -> None:
         self.settled = False
         self._parameters, self._course, self._tolerance = parameters, course, tolerance
-        self._windows, self._turn = 0, 0  # turns are a fifth of a doubling apart, and begin at half of the first look
+        self._windows = 0
         self._sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters for _ in range(2)]
         self._marks = {0: [total.clone() for total in self._sums]}  # by windows, the sums so far
 
@@ -64,8 +64,7 @@ class Settling:
             value = parameter.detach().double()
             self._sums[2 * i] += value
             self._sums[2 * i + 1] += value**2
-        if self._windows == round(_FIRST / 2 * 2 ** (self._turn / _LOOKS)):
-            self._turn += 1
+        if _is_turn(self._windows):
             if self._windows >= _FIRST:
                 self.settled = all(fall(row) < self._tolerance for row in self._course.losses)
             self._marks[self._windows] = [total.clone() for total in self._sums]
@@ -74,13 +73,13 @@ class Settling:
 
     def snapshot(self) -> dict[str, Tensor]:
         """All that it has seen, to go on from."""
-        counts = torch.tensor([self._windows, self._turn, int(self.settled)], dtype=torch.int64, device="cpu")
+        counts = torch.tensor([self._windows, int(self.settled)], dtype=torch.int64, device="cpu")
         sums = {f"sum {i}": value for i, value in enumerate(self._sums)}
         return {"counts": counts} | sums | {f"mark {k} {i}": v for k, m in self._marks.items() for i, v in enumerate(m)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a snapshot."""
-        self._windows, self._turn, settled = state["counts"].tolist()
+        self._windows, settled = state["counts"].tolist()
         self.settled = bool(settled)
         device = [total.device for total in self._sums]
         self._sums = [state[f"sum {i}"].to(at, copy=True) for i, at in enumerate(device)]
@@ -112,6 +111,12 @@ class Settling:
         """The mean and the mean square of each parameter."""
         half = self._half()
         return [(now - then) / (self._windows - half) for now, then in zip(self._sums, self._marks[half], strict=True)]
+
+
+def _is_turn(windows: int) -> bool:
+    """Whether it is time to note where the iterates stand: from half of the first look on, five times in a doubling."""
+    turn = round(_LOOKS * math.log2(2 * windows / _FIRST))
+    return turn >= 0 and windows == round(_FIRST / 2 * 2 ** (turn / _LOOKS))
 
 
 def fall(losses: NDArray[np.float64]) -> float:

@@ -191,7 +191,7 @@ class Step:
     def _traced_at_once(self, data: Arguments) -> Graph:
         """With one run's operations on the numbers of all runs."""
         loss: Any = self._loss
-        one = self._recorded(loss.one, data)
+        one = self._recorded(loss.one, data, differentiable=True)
         if one.writes:
             raise NotTraceable("it writes in place")
         if _large(one):
@@ -208,7 +208,7 @@ class Step:
             warnings.filterwarnings("ignore", message="There is a performance drop")  # slower, and the same numbers
             return simplify(record(run, self._inputs(data), adopted=[*self._parameters, *self._buffers]))
 
-    def _recorded(self, program: Callable[..., Any], data: Arguments) -> Graph:
+    def _recorded(self, program: Callable[..., Any], data: Arguments, *, differentiable: bool = False) -> Graph:
         """A program of a step's data, and its weight if it has one, which does the same in every run."""
         first_row = 1 if self._weighed else 0
 
@@ -217,9 +217,10 @@ class Step:
             return program(data if self._fixed else _filled(data, rows), *values[:first_row])
 
         before = remembered(*self._programs)
+        adopted = [*self._parameters, *self._buffers]
         with refusing():
             first, second = (
-                record(run, self._inputs(data), adopted=[*self._parameters, *self._buffers]) for _ in range(2)
+                record(run, self._inputs(data), adopted=adopted, differentiable=differentiable) for _ in range(2)
             )
         if not _alike(first, second):
             raise NotTraceable("its structure changes from run to run")

@@ -10,6 +10,7 @@ from ppzoo.inference.graph.graph import Graph
 from ppzoo.inference.graph.tracing import map_chains
 from ppzoo.inference.native.values import Unsupported
 from ppzoo.inference.program import first_words
+from ppzoo.inference.variational.optimisers import forget_traces
 from ppzoo.inference.variational.plan import Plan
 from ppzoo.inference.variational.whole_step import WholeStep
 
@@ -36,6 +37,7 @@ class Replayed(WholeStep):
                 losses.append(loss)
             for own, value in zip(self._state.values(), state, strict=True):
                 own.copy_(value)
+        forget_traces([value for name, value in self._state.items() if name.startswith("moment")])
         return torch.stack(losses, 1).cpu()
 
 

@@ -161,3 +161,46 @@ def test_what_cannot_be_done_at_once_is_done_run_after_run():
             together, after, _ = steps(shared, guide, 3, y=y)
             assert (together.reason, after.reason) == ("", "")
             assert len(together.graph.calls) == len(after.graph.calls)
+
+
+class Through(torch.autograd.Function):
+    """Between -1 and 1, with the gradient of what it was."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope
+
+
+def apart(loc):
+    """What is above a half of it has no gradient."""
+    with torch.no_grad():
+        over = (loc - 0.5).relu()
+    return loc - over
+
+
+@pytest.mark.parametrize("bent", [Through.apply, apart], ids=["its own", "none"])
+def test_gradients_that_are_not_torchs_stay_the_programs(bent):
+    """Where the step was traced they are torch's, and elsewhere not: a check at the start does not show it."""
+
+    def model(y):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", len(y)):
+            pyro.sample("y", dist.Normal(0.01 * z + bent(own[0]), 1.0), obs=y)
+
+    own = place(0.0, -0.4)
+    pair = Pair(model, model, Arguments((Y,), {}), lambda _: pyro.sample("z", dist.Normal(0.0, own[1].exp())))
+    batches = Minibatches(pair, None, 1)
+    with isolated(seed=0, dtype=torch.float64):
+        loss, _ = loss_of(pair, pair.guide, batches, Objective("elbo", 3, None, 1.0, False))
+        step = Step(loss, own, [], batches.example, fixed=True)
+        own[0].data.fill_(2.0)
+        found = []
+        for run in (step, step._by_program):
+            torch.manual_seed(5)
+            found.append(run(batches.example)[1][0])
+    assert step.graph is not None
+    torch.testing.assert_close(*found)
