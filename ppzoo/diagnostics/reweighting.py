@@ -86,11 +86,11 @@ def diagnose_moments(log_weights: ArrayLike, draws: Mapping[str, ArrayLike]) -> 
 
 def _joint(names: Sequence[str], x: NDArray[np.float64], w: NDArray[np.float64]) -> Iterator[Finding]:
     """A note on the pair whose correlation is off the most: intervals of each by itself do not show it."""
-    moving = np.flatnonzero(_moments(x, w)[1] > 0)[:_CORRELATED]
+    mean, sd, _, _ = _moments(x, w)
+    moving = np.flatnonzero(sd > 0)[:_CORRELATED]
     if moving.size < 2:
         return
-    x = x[moving]
-    mean, sd, _, _ = _moments(x, w)
+    x, mean, sd = x[moving], mean[moving], sd[moving]
     own, corrected = (x - x.mean(1)[:, None]) / x.std(1)[:, None], (x - mean[:, None]) / sd[:, None]
     gaps = np.abs((corrected * w) @ corrected.T - own @ own.T / w.size)
     i, j = map(int, np.unravel_index(gaps.argmax(), gaps.shape))
