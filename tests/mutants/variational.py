@@ -345,8 +345,8 @@ VARIATIONAL = (
         "to be captured a step is taken",
         "The run before a capture changes parameters and moments.",
         "inference/variational/together.py",
-        "            own.copy_(value)\n\n    def _take(",
-        "            own.copy_(own)\n\n    def _take(",
+        "self._stand_at(before)",
+        "self._stand_at(list(self._state.values()))",
         ("inference/variational/test_together.py",),
     ),
     Mutant(

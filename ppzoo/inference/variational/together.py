@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -35,10 +37,14 @@ class Replayed(WholeStep):
             for t in range(steps):
                 *state, _, loss = self._mapped(*state, *(numbers[:, t] for numbers in noise.values()), *self._fixed)
                 losses.append(loss)
-            for own, value in zip(self._state.values(), state, strict=True):
-                own.copy_(value)
+            self._stand_at(state)
         forget_traces([value for name, value in self._state.items() if name.startswith("moment")])
         return torch.stack(losses, 1).cpu()
+
+    def _stand_at(self, state: Sequence[Tensor]) -> None:
+        """From here on parameters and moments have these values, in place."""
+        for own, value in zip(self._state.values(), state, strict=True):
+            own.copy_(value)
 
 
 class Captured(Replayed):
@@ -65,8 +71,7 @@ class Captured(Replayed):
             self._once = self._capture(self._take_one)
         except RuntimeError as error:
             raise Unsupported(first_words(error)) from error
-        for own, value in zip(self._state.values(), before, strict=True):  # to be captured it may have run
-            own.copy_(value)
+        self._stand_at(before)  # to be captured it may have run
 
     def _take(self, noise: dict[str, Tensor], steps: int) -> Tensor:
         for name, numbers in noise.items():
@@ -81,6 +86,5 @@ class Captured(Replayed):
             noise = [numbers.index_select(1, self._place)[:, 0] for numbers in self._ahead_of.values()]
             *state, _, loss = self._mapped(*self._state.values(), *noise, *self._fixed)
             self._losses.index_copy_(1, self._place, loss[:, None])
-            for own, value in zip(self._state.values(), state, strict=True):
-                own.copy_(value)
+            self._stand_at(state)
             self._place += 1
